@@ -1,0 +1,14 @@
+/* commands: one function a verb, one file a function. argv[0] is the verb.
+ * Each returns an exit code (io/service.h) and prints its own messages. */
+#ifndef UKAI_COMMANDS_H
+#define UKAI_COMMANDS_H
+
+int command_device(int argc, char **argv);
+int command_genkey(int argc, char **argv);
+int command_pubkey(int argc, char **argv);
+int command_up(int argc, char **argv);
+int command_down(int argc, char **argv);
+int command_status(int argc, char **argv);
+int command_restore(int argc, char **argv);
+
+#endif

@@ -1,0 +1,149 @@
+#include "commands.h"
+
+#include "core/err.h"
+#include "core/value.h"
+#include "io/log.h"
+#include "io/service.h"
+#include "io/tunnel.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char usage[] =
+    "Usage: ukai device [-f|--foreground] IFNAME\n"
+    "\n"
+    "Make a bare WireGuard interface, to be driven by wg(8), wg-quick(8) and\n"
+    "ip(8). It goes to the background once the interface is there, and ends\n"
+    "when the interface or /var/run/wireguard/IFNAME.sock is deleted.\n"
+    "\n"
+    "  -f, --foreground   stay in the foreground\n"
+    "\n"
+    "Environment: LOG_LEVEL (silent, error, verbose), WG_PROCESS_FOREGROUND,\n"
+    "WG_TUN_FD, WG_UAPI_FD. See ukai(1).\n";
+
+static bool
+env_is(const char *name, const char *value)
+{
+	const char *v = getenv(name);
+
+	return v && strcmp(v, value) == 0;
+}
+
+/* A descriptor handed down in the environment; -1: none. */
+static int
+env_fd(const char *name)
+{
+	const char *v = getenv(name);
+	uint64_t n;
+
+	if (!v || value_parse_u64(&n, v, strlen(v), INT32_MAX, false) != 0)
+		return -1;
+	return (int)n;
+}
+
+static enum log_level
+env_log_level(void)
+{
+	if (env_is("LOG_LEVEL", "verbose"))
+		return LOG_INFO;
+	if (env_is("LOG_LEVEL", "debug"))
+		return LOG_DEBUG;
+	if (env_is("LOG_LEVEL", "silent"))
+		return LOG_SILENT;
+	return LOG_ERROR;
+}
+
+static void
+on_ended(void *arg, enum tunnel_end why)
+{
+	log_msg(LOG_INFO, "ending: %s was deleted",
+	    why == TUNNEL_GONE ? "the interface" : "the socket");
+	service_stop(arg);
+}
+
+/* For tests of renewal against other implementations: nobody wants to wait
+ * two minutes for each. */
+static void
+injected_times(struct wg_times *t)
+{
+	const char *v = getenv("UKAI_TEST_REKEY_AFTER");
+	uint64_t s;
+
+	if (v && value_parse_u64(&s, v, strlen(v), 120, false) == 0 && s > 0)
+		t->rekey_after_ns = s * UK_NS_PER_S;
+}
+
+static int
+run_device(const char *name)
+{
+	struct tunnel_conf c;
+	struct tunnel *t = NULL;
+	uv_loop_t loop;
+	struct diag d;
+	int err;
+
+	diag_init(&d, NULL);
+	uv_loop_init(&loop);
+	tunnel_conf_default(&c);
+	c.name = name;
+	c.tun_fd = env_fd("WG_TUN_FD");
+	c.uapi_fd = env_fd("WG_UAPI_FD");
+	c.no_offload = env_is("UKAI_TEST_NO_OFFLOAD", "1");
+	c.ended = on_ended;
+	c.arg = &loop;
+	injected_times(&c.wg.times);
+	err = tunnel_open(&t, &loop, &c, &d);
+	if (err) {
+		diag_print(&d, "ukai", stderr);
+	} else {
+		service_ready(getenv("LOG_LEVEL") != NULL);
+		service_run(&loop);
+	}
+	tunnel_close(t);
+	service_drain(&loop);
+	return service_exit_code(err);
+}
+
+int
+command_device(int argc, char **argv)
+{
+	static const struct option options[] = {
+	    {"foreground", no_argument, NULL, 'f'},
+	    {"help", no_argument, NULL, 'h'},
+	    {NULL, 0, NULL, 0},
+	};
+	bool foreground = env_is("WG_PROCESS_FOREGROUND", "1");
+	int o;
+
+	while ((o = getopt_long(argc, argv, "fh", options, NULL)) != -1) {
+		if (o == 'h') {
+			fputs(usage, stdout);
+			return EXIT_OK;
+		}
+		if (o != 'f')
+			return EXIT_USAGE;
+		foreground = true;
+	}
+	if (argc - optind != 1) {
+		fputs(usage, stderr);
+		return EXIT_USAGE;
+	}
+	if (!value_is_ifname(argv[optind], strlen(argv[optind]))) {
+		fprintf(stderr,
+		    "ukai: error: \"%s\" cannot be an interface's name: 1 to "
+		    "15 characters, without '/', ':' and blanks\n",
+		    argv[optind]);
+		return EXIT_USAGE;
+	}
+	log_init("ukai", env_log_level());
+	service_harden();
+	if (!foreground && service_background() != 0) {
+		fprintf(stderr, "ukai: error: cannot fork: %s\n",
+		    strerror(errno));
+		return EXIT_FAILED;
+	}
+	return run_device(argv[optind]);
+}

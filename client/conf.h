@@ -1,0 +1,40 @@
+/* client_conf: the client's configuration file: wg-quick's [Interface] and
+ * [Peer], and our own [Ukai]. Memory: heap, wiped by client_conf_fini() (X3).
+ * Threads: built once, then only read. */
+#ifndef UKAI_CLIENT_CONF_H
+#define UKAI_CLIENT_CONF_H
+
+#include "core/conf_wg.h"
+
+struct client_peers {
+	struct conf_wg_peer *item;
+	size_t n, cap;
+};
+
+struct client_networks {
+	struct ip_prefix *item;
+	size_t n, cap;
+};
+
+struct client_conf {
+	struct conf_wg_interface interface;
+	struct client_peers peers;
+	/* [Ukai] LocalNetworks: what stays on the line although a peer's
+	 * AllowedIPs cover it. Only what the user named (R5). */
+	struct client_networks local_networks;
+};
+
+/* Pure. c need not be initialised. d must not be NULL. Returns 0 (d may have
+ * warnings); UK_EINVAL with every mistake in d, in the file's order;
+ * UK_ENOMEM. On error c is empty. */
+int client_conf_parse(
+    struct client_conf *c, const char *text, size_t len, struct diag *d);
+
+/* Read the file, then parse; d's entries are about path, which d borrows.
+ * Besides the above: the errors of conf_file_read(). */
+int client_conf_load(struct client_conf *c, const char *path, struct diag *d);
+
+/* Zero afterwards; a zero struct is fine. */
+void client_conf_fini(struct client_conf *c);
+
+#endif

@@ -1,0 +1,143 @@
+#include "blake2s.h"
+
+#include <openssl/core_names.h>
+#include <openssl/evp.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct blake2s {
+	EVP_MD *md;
+	EVP_MD_CTX *hash;
+	EVP_MAC_CTX *mac;
+	EVP_MAC_CTX *hmac;
+	bool failed;
+};
+
+static EVP_MAC_CTX *
+mac_ctx_new(const char *name, const OSSL_PARAM *params)
+{
+	EVP_MAC *mac = EVP_MAC_fetch(NULL, name, NULL);
+	EVP_MAC_CTX *ctx = mac ? EVP_MAC_CTX_new(mac) : NULL;
+
+	EVP_MAC_free(mac); /* the context holds its own reference */
+	if (ctx && !EVP_MAC_CTX_set_params(ctx, params)) {
+		EVP_MAC_CTX_free(ctx);
+		return NULL;
+	}
+	return ctx;
+}
+
+struct blake2s *
+blake2s_new(void)
+{
+	size_t mac_len = BLAKE2S_MAC_LEN;
+	char digest[] = "BLAKE2S-256";
+	const OSSL_PARAM mac_params[] = {
+	    OSSL_PARAM_construct_size_t(OSSL_MAC_PARAM_SIZE, &mac_len),
+	    OSSL_PARAM_construct_end()};
+	const OSSL_PARAM hmac_params[] = {
+	    OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
+	    OSSL_PARAM_construct_end()};
+	struct blake2s *b = calloc(1, sizeof(*b));
+
+	if (!b)
+		return NULL;
+	b->md = EVP_MD_fetch(NULL, digest, NULL);
+	b->hash = EVP_MD_CTX_new();
+	b->mac = mac_ctx_new("BLAKE2SMAC", mac_params);
+	b->hmac = mac_ctx_new("HMAC", hmac_params);
+	if (!b->md || !b->hash || !b->mac || !b->hmac) {
+		blake2s_free(b);
+		return NULL;
+	}
+	return b;
+}
+
+void
+blake2s_free(struct blake2s *b)
+{
+	if (!b)
+		return;
+	EVP_MAC_CTX_free(b->hmac);
+	EVP_MAC_CTX_free(b->mac);
+	EVP_MD_CTX_free(b->hash);
+	EVP_MD_free(b->md);
+	free(b);
+}
+
+bool
+blake2s_ok(const struct blake2s *b)
+{
+	return !b->failed;
+}
+
+/* Remember a failure and let nobody use half a result. */
+static void
+settle(struct blake2s *b, bool ok, uint8_t *out, size_t len)
+{
+	if (ok && !b->failed)
+		return;
+	b->failed = true;
+	memset(out, 0, len);
+}
+
+void
+blake2s_hash(struct blake2s *b, uint8_t out[BLAKE2S_LEN], const void *x,
+    size_t xlen, const void *y, size_t ylen)
+{
+	bool ok = EVP_DigestInit_ex2(b->hash, b->md, NULL) &&
+		  EVP_DigestUpdate(b->hash, x, xlen) &&
+		  (ylen == 0 || EVP_DigestUpdate(b->hash, y, ylen)) &&
+		  EVP_DigestFinal_ex(b->hash, out, NULL);
+
+	settle(b, ok, out, BLAKE2S_LEN);
+}
+
+void
+blake2s_mac(struct blake2s *b, uint8_t out[BLAKE2S_MAC_LEN], const uint8_t *key,
+    size_t klen, const void *x, size_t xlen, const void *y, size_t ylen)
+{
+	size_t n = 0;
+	bool ok = EVP_MAC_init(b->mac, key, klen, NULL) &&
+		  EVP_MAC_update(b->mac, x, xlen) &&
+		  (ylen == 0 || EVP_MAC_update(b->mac, y, ylen)) &&
+		  EVP_MAC_final(b->mac, out, &n, BLAKE2S_MAC_LEN) &&
+		  n == BLAKE2S_MAC_LEN;
+
+	settle(b, ok, out, BLAKE2S_MAC_LEN);
+}
+
+void
+blake2s_hmac(struct blake2s *b, uint8_t out[BLAKE2S_LEN],
+    const uint8_t key[BLAKE2S_LEN], const void *x, size_t xlen)
+{
+	size_t n = 0;
+	bool ok = EVP_MAC_init(b->hmac, key, BLAKE2S_LEN, NULL) &&
+		  EVP_MAC_update(b->hmac, x, xlen) &&
+		  EVP_MAC_final(b->hmac, out, &n, BLAKE2S_LEN) &&
+		  n == BLAKE2S_LEN;
+
+	settle(b, ok, out, BLAKE2S_LEN);
+}
+
+void
+blake2s_kdf(struct blake2s *b, unsigned n, uint8_t *out1, uint8_t *out2,
+    uint8_t *out3, const uint8_t ck[BLAKE2S_LEN], const void *x, size_t xlen)
+{
+	uint8_t *const out[3] = {out1, out2, out3};
+	uint8_t t0[BLAKE2S_LEN];
+	uint8_t block[BLAKE2S_LEN + 1]; /* t(i-1) || i */
+	size_t have = 0; /* bytes of t(i-1) */
+
+	UK_ASSERT(n >= 1 && n <= ARRAY_LEN(out));
+	blake2s_hmac(b, t0, ck, x, xlen);
+	for (unsigned i = 0; i < n; i++) {
+		block[have] = (uint8_t)(i + 1);
+		blake2s_hmac(b, block, t0, block, have + 1);
+		have = BLAKE2S_LEN;
+		memcpy(out[i], block, BLAKE2S_LEN);
+	}
+	sodium_memzero(t0, sizeof(t0));
+	sodium_memzero(block, sizeof(block));
+}

@@ -1,0 +1,83 @@
+/* netcfg: links, addresses, routes and rules of the host. Linux: rtnetlink by
+ * libmnl. Each call is one request and its acknowledgement. Nothing is
+ * remembered here: who changes something that would outlive the process
+ * writes it to the undo journal first (host/undo.h does that for rules). */
+#ifndef UKAI_NETCFG_H
+#define UKAI_NETCFG_H
+
+#include "core/diag.h"
+#include "core/endpoint.h"
+
+struct netcfg;
+
+/* Originator number (rtnetlink's "protocol") of every route and rule made
+ * here; `ip route` and `ip rule` show it. Rules are removed only when they
+ * carry it. Not assigned to anybody in rtnetlink.h. */
+#define NETCFG_PROTOCOL 117
+
+/* Returns 0; UK_ESYS, UK_ENOMEM. */
+int netcfg_open(struct netcfg **n, struct diag *d);
+void netcfg_close(struct netcfg *n);
+
+/* All below return 0 or: UK_EPERM, UK_ENOENT (no such link, address, route),
+ * UK_EEXIST, UK_EINVAL, UK_ESYS; a sentence that names the object and the
+ * kernel's words is put in d. */
+
+/* Index of a link; UK_ENOENT. */
+int netcfg_link_index(struct netcfg *n, const char *name, unsigned *index);
+int netcfg_link_set(struct netcfg *n, unsigned index, bool up, uint32_t mtu,
+    struct diag *d); /* up false: taken down; mtu 0: leave */
+int netcfg_link_mtu(struct netcfg *n, unsigned index, uint32_t *mtu);
+
+/* The address keeps its host bits: bits is the prefix length. No DAD for v6
+ * (IFA_F_NODAD); no_prefix_route: IFA_F_NOPREFIXROUTE. */
+int netcfg_addr_add(struct netcfg *n, unsigned index, const struct ip_addr *a,
+    uint8_t bits, bool no_prefix_route, struct diag *d);
+
+struct netcfg_route {
+	struct ip_prefix dst;
+	unsigned ifindex;
+	uint32_t table; /* 0: main */
+	uint32_t mtu;   /* 0: none */
+};
+int netcfg_route_add(
+    struct netcfg *n, const struct netcfg_route *r, struct diag *d);
+
+/* A policy rule. Fields that are zero or FAMILY_NONE do not match on
+ * anything. */
+struct netcfg_rule {
+	uint8_t family;      /* FAMILY_V4 or FAMILY_V6 */
+	uint32_t priority;
+	uint32_t table;
+	uint32_t mark, mask; /* mask 0: no mark condition */
+	bool invert;         /* "not": the conditions must not hold */
+	struct ip_prefix from; /* addr.family FAMILY_NONE: any */
+	struct ip_prefix to;
+	int suppress_prefixlength; /* -1: none */
+};
+int netcfg_rule_add(
+    struct netcfg *n, const struct netcfg_rule *r, struct diag *d);
+int netcfg_rule_remove(
+    struct netcfg *n, const struct netcfg_rule *r, struct diag *d);
+
+/* Does any rule or route use this table? */
+int netcfg_table_used(struct netcfg *n, uint32_t table, bool *used);
+
+/* The kernel's choice toward dst (with mark): link, source address, path MTU
+ * of the route or link. UK_ENOENT: no route. */
+struct netcfg_path {
+	unsigned ifindex;
+	struct ip_addr src;
+	uint32_t mtu;
+};
+int netcfg_path(struct netcfg *n, const struct ip_addr *dst, uint32_t mark,
+    struct netcfg_path *out);
+
+/* Visit the host's addresses; stop when visit returns false. visit must not
+ * use n. */
+int netcfg_addr_each(struct netcfg *n,
+    bool (*visit)(void *arg, unsigned ifindex, const struct ip_addr *a,
+        uint8_t bits),
+    void *arg);
+
+#endif

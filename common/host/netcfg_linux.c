@@ -1,0 +1,701 @@
+#include "netcfg.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/fib_rules.h>
+#include <linux/if_addr.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/err.h"
+#include "os_err.h"
+
+/* Largest request: a rule with two v6 addresses is under 200 bytes. */
+#define REQUEST_SIZE 512
+#define ANSWER_SIZE 32768
+#define WHAT_SIZE 160
+
+struct netcfg {
+	struct mnl_socket *nl;
+	uint32_t seq;
+	char words[120]; /* the kernel's explanation of the last refusal */
+};
+
+/* Who gets the messages of an answer. */
+struct visitor {
+	void (*visit)(void *arg, const struct nlmsghdr *h);
+	void *arg;
+};
+
+static int
+native_family(uint8_t family)
+{
+	return family == FAMILY_V6 ? AF_INET6 : AF_INET;
+}
+
+static size_t
+addr_len(uint8_t family)
+{
+	return family == FAMILY_V6 ? 16 : 4;
+}
+
+static bool
+family_ok(uint8_t family)
+{
+	return family == FAMILY_V4 || family == FAMILY_V6;
+}
+
+int
+netcfg_open(struct netcfg **out, struct diag *d)
+{
+	struct netcfg *n = calloc(1, sizeof(*n));
+	int one = 1;
+
+	if (n == NULL)
+		return UK_ENOMEM;
+	n->nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+	if (n->nl == NULL) {
+		diag_error(
+		    d, "cannot open a netlink socket: %s", strerror(errno));
+		goto free_n;
+	}
+	if (mnl_socket_bind(n->nl, 0, MNL_SOCKET_AUTOPID) < 0) {
+		diag_error(
+		    d, "cannot bind a netlink socket: %s", strerror(errno));
+		goto close_nl;
+	}
+	/* Kernels before 4.12 and 4.20 lack them: then there are fewer words,
+	 * and dumps are filtered by us alone. */
+	mnl_socket_setsockopt(n->nl, NETLINK_EXT_ACK, &one, sizeof(one));
+	mnl_socket_setsockopt(n->nl, NETLINK_CAP_ACK, &one, sizeof(one));
+	mnl_socket_setsockopt(n->nl, NETLINK_GET_STRICT_CHK, &one, sizeof(one));
+	*out = n;
+	return 0;
+
+close_nl:
+	mnl_socket_close(n->nl);
+free_n:
+	free(n);
+	return UK_ESYS;
+}
+
+void
+netcfg_close(struct netcfg *n)
+{
+	if (n == NULL)
+		return;
+	mnl_socket_close(n->nl);
+	free(n);
+}
+
+static int
+words_attr(const struct nlattr *a, void *arg)
+{
+	struct netcfg *n = arg;
+	size_t len = mnl_attr_get_payload_len(a);
+
+	if (mnl_attr_get_type(a) != NLMSGERR_ATTR_MSG)
+		return MNL_CB_OK;
+	if (len >= sizeof(n->words))
+		len = sizeof(n->words) - 1;
+	memcpy(n->words, mnl_attr_get_payload(a), len);
+	n->words[len] = '\0';
+	return MNL_CB_OK;
+}
+
+/* The code of an NLMSG_ERROR message; keeps the kernel's words. */
+static int
+answer_error(struct netcfg *n, const struct nlmsghdr *h)
+{
+	const struct nlmsgerr *e = mnl_nlmsg_get_payload(h);
+	const uint16_t capped = NLM_F_CAPPED | NLM_F_ACK_TLVS;
+
+	if (mnl_nlmsg_get_payload_len(h) < sizeof(*e))
+		return -EBADMSG;
+	/* Capped: our request is not quoted between e and the words. */
+	if ((h->nlmsg_flags & capped) == capped)
+		mnl_attr_parse(h, sizeof(*e), words_attr, n);
+	return e->error;
+}
+
+/* One datagram of an answer. Returns 1 when more is to come; else 0 or a
+ * negative errno. */
+static int
+answer_read(
+    struct netcfg *n, const void *buf, size_t len, const struct visitor *v)
+{
+	const struct nlmsghdr *h = buf;
+	int left = (int)len;
+
+	for (; mnl_nlmsg_ok(h, left); h = mnl_nlmsg_next(h, &left)) {
+		if (h->nlmsg_seq != n->seq)
+			continue;
+		if (h->nlmsg_type == NLMSG_ERROR)
+			return answer_error(n, h);
+		if (h->nlmsg_type == NLMSG_DONE)
+			return mnl_nlmsg_get_payload_len(h) >= sizeof(int)
+				   ? *(const int *)mnl_nlmsg_get_payload(h)
+				   : 0;
+		if (v != NULL)
+			v->visit(v->arg, h);
+	}
+	return 1;
+}
+
+/* Send a request and read its whole answer. Returns 0 or a negative errno. */
+static int
+talk(struct netcfg *n, struct nlmsghdr *req, const struct visitor *v)
+{
+	_Alignas(struct nlmsghdr) uint8_t buf[ANSWER_SIZE];
+	int r = 1;
+
+	req->nlmsg_flags |= NLM_F_REQUEST;
+	if ((req->nlmsg_flags & NLM_F_DUMP) != NLM_F_DUMP)
+		req->nlmsg_flags |= NLM_F_ACK;
+	req->nlmsg_seq = ++n->seq;
+	n->words[0] = '\0';
+	if (mnl_socket_sendto(n->nl, req, req->nlmsg_len) < 0)
+		return -errno;
+	while (r > 0) {
+		ssize_t len = mnl_socket_recvfrom(n->nl, buf, sizeof(buf));
+
+		if (len >= 0)
+			r = answer_read(n, buf, (size_t)len, v);
+		else if (errno != EINTR)
+			return -errno;
+	}
+	return r;
+}
+
+/* A refusal as a sentence and as an error of ours. r: from talk(). */
+static int
+refused(const struct netcfg *n, int r, struct diag *d, const char *what)
+{
+	int err;
+
+	if (r == 0)
+		return 0;
+	err = os_err(-r);
+	diag_error(d, "cannot %s: %s%s%s%s%s", what, strerror(-r),
+	    n->words[0] ? " (" : "", n->words, n->words[0] ? ")" : "",
+	    err == UK_EPERM ? "; root or CAP_NET_ADMIN is needed" : "");
+	return err;
+}
+
+/* The link's name for a sentence; "link N" when it is gone. */
+static const char *
+link_text(unsigned index, char text[static IF_NAMESIZE + 8])
+{
+	if (if_indextoname(index, text) == NULL)
+		snprintf(text, IF_NAMESIZE + 8, "link %u", index);
+	return text;
+}
+
+static int
+link_attr(const struct nlattr *a, void *arg)
+{
+	uint32_t *mtu = arg;
+
+	if (mnl_attr_get_type(a) == IFLA_MTU &&
+	    mnl_attr_get_payload_len(a) >= sizeof(*mtu))
+		*mtu = mnl_attr_get_u32(a);
+	return MNL_CB_OK;
+}
+
+struct link_seen {
+	unsigned index;
+	uint32_t mtu;
+};
+
+static void
+link_visit(void *arg, const struct nlmsghdr *h)
+{
+	struct link_seen *l = arg;
+	const struct ifinfomsg *i = mnl_nlmsg_get_payload(h);
+
+	if (h->nlmsg_type != RTM_NEWLINK ||
+	    mnl_nlmsg_get_payload_len(h) < sizeof(*i))
+		return;
+	l->index = (unsigned)i->ifi_index;
+	mnl_attr_parse(h, sizeof(*i), link_attr, &l->mtu);
+}
+
+/* By index, or by name where index is 0. */
+static int
+link_get(
+    struct netcfg *n, const char *name, unsigned index, struct link_seen *out)
+{
+	_Alignas(struct nlmsghdr) uint8_t buf[REQUEST_SIZE];
+	struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
+	struct ifinfomsg *i = mnl_nlmsg_put_extra_header(h, sizeof(*i));
+	struct link_seen seen = {0};
+	struct visitor v = {link_visit, &seen};
+	int r;
+
+	h->nlmsg_type = RTM_GETLINK;
+	i->ifi_index = (int)index;
+	if (name != NULL)
+		mnl_attr_put_strz(h, IFLA_IFNAME, name);
+	r = talk(n, h, &v);
+	if (r < 0)
+		return os_err(-r);
+	if (seen.index == 0)
+		return UK_ENOENT;
+	*out = seen;
+	return 0;
+}
+
+int
+netcfg_link_index(struct netcfg *n, const char *name, unsigned *index)
+{
+	struct link_seen seen;
+	int r;
+
+	if (name[0] == '\0' || strlen(name) >= IF_NAMESIZE)
+		return UK_ENOENT;
+	r = link_get(n, name, 0, &seen);
+	if (r == 0)
+		*index = seen.index;
+	return r;
+}
+
+int
+netcfg_link_mtu(struct netcfg *n, unsigned index, uint32_t *mtu)
+{
+	struct link_seen seen;
+	int r;
+
+	if (index == 0 || index > INT32_MAX)
+		return UK_ENOENT;
+	r = link_get(n, NULL, index, &seen);
+	if (r == 0)
+		*mtu = seen.mtu;
+	return r;
+}
+
+int
+netcfg_link_set(
+    struct netcfg *n, unsigned index, bool up, uint32_t mtu, struct diag *d)
+{
+	_Alignas(struct nlmsghdr) uint8_t buf[REQUEST_SIZE];
+	struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
+	struct ifinfomsg *i = mnl_nlmsg_put_extra_header(h, sizeof(*i));
+	char name[IF_NAMESIZE + 8], what[WHAT_SIZE];
+
+	h->nlmsg_type = RTM_NEWLINK;
+	i->ifi_index = (int)index;
+	i->ifi_change = IFF_UP;
+	i->ifi_flags = up ? IFF_UP : 0;
+	if (mtu != 0)
+		mnl_attr_put_u32(h, IFLA_MTU, mtu);
+	snprintf(what, sizeof(what), "set %s %s, MTU %u (0: as it is)",
+	    link_text(index, name), up ? "up" : "down", mtu);
+	return refused(n, talk(n, h, NULL), d, what);
+}
+
+int
+netcfg_addr_add(struct netcfg *n, unsigned index, const struct ip_addr *a,
+    uint8_t bits, bool no_prefix_route, struct diag *d)
+{
+	_Alignas(struct nlmsghdr) uint8_t buf[REQUEST_SIZE];
+	struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
+	struct ifaddrmsg *i = mnl_nlmsg_put_extra_header(h, sizeof(*i));
+	char name[IF_NAMESIZE + 8], text[IP_ADDR_TEXT_MAX], what[WHAT_SIZE];
+	uint32_t flags = no_prefix_route ? IFA_F_NOPREFIXROUTE : 0;
+
+	if (!family_ok(a->family) || bits > addr_len(a->family) * 8)
+		return UK_EINVAL;
+	if (a->family == FAMILY_V6)
+		flags |= IFA_F_NODAD;
+	h->nlmsg_type = RTM_NEWADDR;
+	h->nlmsg_flags = NLM_F_CREATE | NLM_F_EXCL;
+	i->ifa_family = (uint8_t)native_family(a->family);
+	i->ifa_prefixlen = bits;
+	i->ifa_index = index;
+	mnl_attr_put(h, IFA_LOCAL, addr_len(a->family), a->b);
+	mnl_attr_put(h, IFA_ADDRESS, addr_len(a->family), a->b);
+	mnl_attr_put_u32(h, IFA_FLAGS, flags);
+	snprintf(what, sizeof(what), "add address %s/%u to %s",
+	    ip_addr_format(a, text), bits, link_text(index, name));
+	return refused(n, talk(n, h, NULL), d, what);
+}
+
+int
+netcfg_route_add(struct netcfg *n, const struct netcfg_route *r, struct diag *d)
+{
+	_Alignas(struct nlmsghdr) uint8_t buf[REQUEST_SIZE];
+	struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
+	struct rtmsg *m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
+	uint32_t table = r->table != 0 ? r->table : RT_TABLE_MAIN;
+	char name[IF_NAMESIZE + 8], text[IP_PREFIX_TEXT_MAX], what[WHAT_SIZE];
+	struct nlattr *metrics;
+
+	if (!family_ok(r->dst.addr.family))
+		return UK_EINVAL;
+	h->nlmsg_type = RTM_NEWROUTE;
+	h->nlmsg_flags = NLM_F_CREATE | NLM_F_EXCL;
+	m->rtm_family = (uint8_t)native_family(r->dst.addr.family);
+	m->rtm_dst_len = r->dst.bits;
+	m->rtm_table = table < 256 ? (uint8_t)table : RT_TABLE_UNSPEC;
+	m->rtm_protocol = NETCFG_PROTOCOL;
+	m->rtm_scope = RT_SCOPE_LINK; /* no gateway; v6 ignores it */
+	m->rtm_type = RTN_UNICAST;
+	mnl_attr_put(h, RTA_DST, addr_len(r->dst.addr.family), r->dst.addr.b);
+	mnl_attr_put_u32(h, RTA_OIF, r->ifindex);
+	mnl_attr_put_u32(h, RTA_TABLE, table);
+	if (r->mtu != 0) {
+		metrics = mnl_attr_nest_start(h, RTA_METRICS);
+		mnl_attr_put_u32(h, RTAX_MTU, r->mtu);
+		mnl_attr_nest_end(h, metrics);
+	}
+	snprintf(what, sizeof(what), "add route %s by %s in table %u",
+	    ip_prefix_format(&r->dst, text), link_text(r->ifindex, name),
+	    table);
+	return refused(n, talk(n, h, NULL), d, what);
+}
+
+/* "not from A to B fwmark M/M lookup T", as `ip rule` says it. */
+static void
+rule_text(const struct netcfg_rule *r, char *out, size_t cap)
+{
+	char from[IP_PREFIX_TEXT_MAX] = "all", to[IP_PREFIX_TEXT_MAX] = "all";
+
+	if (r->from.addr.family != FAMILY_NONE)
+		ip_prefix_format(&r->from, from);
+	if (r->to.addr.family != FAMILY_NONE)
+		ip_prefix_format(&r->to, to);
+	snprintf(out, cap,
+	    "rule IPv%u %u: %sfrom %s to %s fwmark 0x%x/0x%x lookup %u",
+	    r->family, r->priority, r->invert ? "not " : "", from, to, r->mark,
+	    r->mask, r->table);
+}
+
+static bool
+prefix_fits(const struct ip_prefix *p, uint8_t family)
+{
+	return p->addr.family == FAMILY_NONE || p->addr.family == family;
+}
+
+/* The attributes that name a rule, the same for adding and for removing. */
+static void
+rule_put(struct nlmsghdr *h, const struct netcfg_rule *r)
+{
+	struct fib_rule_hdr *f = mnl_nlmsg_put_extra_header(h, sizeof(*f));
+	size_t len = addr_len(r->family);
+
+	f->family = (uint8_t)native_family(r->family);
+	f->action = FR_ACT_TO_TBL;
+	f->table = r->table < 256 ? (uint8_t)r->table : RT_TABLE_UNSPEC;
+	f->flags = r->invert ? FIB_RULE_INVERT : 0;
+	if (r->from.addr.family != FAMILY_NONE) {
+		f->src_len = r->from.bits;
+		mnl_attr_put(h, FRA_SRC, len, r->from.addr.b);
+	}
+	if (r->to.addr.family != FAMILY_NONE) {
+		f->dst_len = r->to.bits;
+		mnl_attr_put(h, FRA_DST, len, r->to.addr.b);
+	}
+	mnl_attr_put_u32(h, FRA_TABLE, r->table);
+	mnl_attr_put_u32(h, FRA_PRIORITY, r->priority);
+	/* The kernel compares only what a removal names: our protocol number
+	 * keeps it away from other people's rules. */
+	mnl_attr_put_u8(h, FRA_PROTOCOL, NETCFG_PROTOCOL);
+	if (r->mask != 0) {
+		mnl_attr_put_u32(h, FRA_FWMARK, r->mark);
+		mnl_attr_put_u32(h, FRA_FWMASK, r->mask);
+	}
+	if (r->suppress_prefixlength >= 0)
+		mnl_attr_put_u32(h, FRA_SUPPRESS_PREFIXLEN,
+		    (uint32_t)r->suppress_prefixlength);
+}
+
+static int
+rule_request(
+    struct netcfg *n, const struct netcfg_rule *r, bool add, struct diag *d)
+{
+	_Alignas(struct nlmsghdr) uint8_t buf[REQUEST_SIZE];
+	struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
+	char rule[WHAT_SIZE], what[WHAT_SIZE + 8];
+
+	if (!family_ok(r->family) || !prefix_fits(&r->from, r->family) ||
+	    !prefix_fits(&r->to, r->family))
+		return UK_EINVAL;
+	h->nlmsg_type = add ? RTM_NEWRULE : RTM_DELRULE;
+	if (add)
+		h->nlmsg_flags = NLM_F_CREATE | NLM_F_EXCL;
+	rule_put(h, r);
+	rule_text(r, rule, sizeof(rule));
+	snprintf(what, sizeof(what), "%s %s", add ? "add" : "remove", rule);
+	return refused(n, talk(n, h, NULL), d, what);
+}
+
+int
+netcfg_rule_add(struct netcfg *n, const struct netcfg_rule *r, struct diag *d)
+{
+	return rule_request(n, r, true, d);
+}
+
+int
+netcfg_rule_remove(
+    struct netcfg *n, const struct netcfg_rule *r, struct diag *d)
+{
+	return rule_request(n, r, false, d);
+}
+
+struct table_search {
+	uint32_t table;
+	bool found;
+};
+
+static int
+rule_table_attr(const struct nlattr *a, void *arg)
+{
+	struct table_search *s = arg;
+
+	if (mnl_attr_get_type(a) == FRA_TABLE &&
+	    mnl_attr_get_payload_len(a) >= sizeof(uint32_t) &&
+	    mnl_attr_get_u32(a) == s->table)
+		s->found = true;
+	return MNL_CB_OK;
+}
+
+static int
+route_table_attr(const struct nlattr *a, void *arg)
+{
+	struct table_search *s = arg;
+
+	if (mnl_attr_get_type(a) == RTA_TABLE &&
+	    mnl_attr_get_payload_len(a) >= sizeof(uint32_t) &&
+	    mnl_attr_get_u32(a) == s->table)
+		s->found = true;
+	return MNL_CB_OK;
+}
+
+static void
+table_visit(void *arg, const struct nlmsghdr *h)
+{
+	if (h->nlmsg_type == RTM_NEWRULE)
+		mnl_attr_parse(
+		    h, sizeof(struct fib_rule_hdr), rule_table_attr, arg);
+	else if (h->nlmsg_type == RTM_NEWROUTE)
+		mnl_attr_parse(h, sizeof(struct rtmsg), route_table_attr, arg);
+}
+
+/* A family or table that the kernel does not have holds nothing. */
+static int
+dump_result(int r)
+{
+	if (r == -ENOENT || r == -EAFNOSUPPORT || r == -EOPNOTSUPP)
+		return 0;
+	return r < 0 ? os_err(-r) : 0;
+}
+
+static int
+table_search(
+    struct netcfg *n, uint16_t type, int family, struct table_search *s)
+{
+	_Alignas(struct nlmsghdr) uint8_t buf[REQUEST_SIZE];
+	struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
+	struct visitor v = {table_visit, s};
+	struct fib_rule_hdr *f;
+	struct rtmsg *m;
+
+	h->nlmsg_type = type;
+	h->nlmsg_flags = NLM_F_DUMP;
+	if (type == RTM_GETRULE) {
+		f = mnl_nlmsg_put_extra_header(h, sizeof(*f));
+		f->family = (uint8_t)family;
+	} else {
+		m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
+		m->rtm_family = (uint8_t)family;
+		/* Filtered by the kernel: a full table may be huge. */
+		mnl_attr_put_u32(h, RTA_TABLE, s->table);
+	}
+	return dump_result(talk(n, h, &v));
+}
+
+int
+netcfg_table_used(struct netcfg *n, uint32_t table, bool *used)
+{
+	static const struct {
+		uint16_t type;
+		int family;
+	} dumps[] = {{RTM_GETRULE, AF_INET}, {RTM_GETRULE, AF_INET6},
+	    {RTM_GETROUTE, AF_INET}, {RTM_GETROUTE, AF_INET6}};
+	struct table_search s = {.table = table};
+
+	for (size_t i = 0; i < ARRAY_LEN(dumps) && !s.found; i++) {
+		int r = table_search(n, dumps[i].type, dumps[i].family, &s);
+
+		if (r < 0)
+			return r;
+	}
+	*used = s.found;
+	return 0;
+}
+
+struct path_seen {
+	bool found;
+	uint8_t family;
+	struct netcfg_path path;
+};
+
+static int
+metric_attr(const struct nlattr *a, void *arg)
+{
+	struct path_seen *s = arg;
+
+	if (mnl_attr_get_type(a) == RTAX_MTU &&
+	    mnl_attr_get_payload_len(a) >= sizeof(uint32_t))
+		s->path.mtu = mnl_attr_get_u32(a);
+	return MNL_CB_OK;
+}
+
+static int
+path_attr(const struct nlattr *a, void *arg)
+{
+	struct path_seen *s = arg;
+	size_t len = mnl_attr_get_payload_len(a);
+
+	switch (mnl_attr_get_type(a)) {
+	case RTA_OIF:
+		if (len >= sizeof(uint32_t))
+			s->path.ifindex = mnl_attr_get_u32(a);
+		break;
+	case RTA_PREFSRC:
+		if (len != addr_len(s->family))
+			break;
+		s->path.src.family = s->family;
+		memcpy(s->path.src.b, mnl_attr_get_payload(a), len);
+		break;
+	case RTA_METRICS:
+		mnl_attr_parse_nested(a, metric_attr, s);
+		break;
+	default:
+		break;
+	}
+	return MNL_CB_OK;
+}
+
+static void
+path_visit(void *arg, const struct nlmsghdr *h)
+{
+	struct path_seen *s = arg;
+	const struct rtmsg *m = mnl_nlmsg_get_payload(h);
+
+	if (h->nlmsg_type != RTM_NEWROUTE ||
+	    mnl_nlmsg_get_payload_len(h) < sizeof(*m))
+		return;
+	/* IPv6 answers with an "unreachable" route where IPv4 answers with
+	 * an error. */
+	if (m->rtm_type != RTN_UNICAST && m->rtm_type != RTN_LOCAL)
+		return;
+	mnl_attr_parse(h, sizeof(*m), path_attr, s);
+	s->found = true;
+}
+
+int
+netcfg_path(struct netcfg *n, const struct ip_addr *dst, uint32_t mark,
+    struct netcfg_path *out)
+{
+	_Alignas(struct nlmsghdr) uint8_t buf[REQUEST_SIZE];
+	struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
+	struct rtmsg *m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
+	struct path_seen seen = {.family = dst->family};
+	struct visitor v = {path_visit, &seen};
+	int r;
+
+	if (!family_ok(dst->family))
+		return UK_EINVAL;
+	h->nlmsg_type = RTM_GETROUTE;
+	m->rtm_family = (uint8_t)native_family(dst->family);
+	m->rtm_dst_len = (uint8_t)(addr_len(dst->family) * 8);
+	mnl_attr_put(h, RTA_DST, addr_len(dst->family), dst->b);
+	if (mark != 0)
+		mnl_attr_put_u32(h, RTA_MARK, mark);
+	r = talk(n, h, &v);
+	if (r < 0)
+		return os_err(-r);
+	if (!seen.found || seen.path.ifindex == 0)
+		return UK_ENOENT;
+	if (seen.path.mtu == 0)
+		r = netcfg_link_mtu(n, seen.path.ifindex, &seen.path.mtu);
+	if (r == 0)
+		*out = seen.path;
+	return r;
+}
+
+struct addr_walk {
+	bool (*visit)(
+	    void *arg, unsigned ifindex, const struct ip_addr *a, uint8_t bits);
+	void *arg;
+	bool stopped;
+};
+
+struct addr_seen {
+	struct ip_addr local, peer;
+};
+
+static void
+addr_take(struct ip_addr *to, const struct nlattr *a)
+{
+	size_t len = mnl_attr_get_payload_len(a);
+
+	if (len != 4 && len != 16)
+		return;
+	to->family = len == 4 ? FAMILY_V4 : FAMILY_V6;
+	memcpy(to->b, mnl_attr_get_payload(a), len);
+}
+
+static int
+addr_attr(const struct nlattr *a, void *arg)
+{
+	struct addr_seen *s = arg;
+
+	if (mnl_attr_get_type(a) == IFA_LOCAL)
+		addr_take(&s->local, a);
+	else if (mnl_attr_get_type(a) == IFA_ADDRESS)
+		addr_take(&s->peer, a);
+	return MNL_CB_OK;
+}
+
+static void
+addr_visit(void *arg, const struct nlmsghdr *h)
+{
+	struct addr_walk *w = arg;
+	struct addr_seen s = {0};
+	const struct ifaddrmsg *i = mnl_nlmsg_get_payload(h);
+
+	if (w->stopped || h->nlmsg_type != RTM_NEWADDR ||
+	    mnl_nlmsg_get_payload_len(h) < sizeof(*i))
+		return;
+	mnl_attr_parse(h, sizeof(*i), addr_attr, &s);
+	/* IPv6 names its address IFA_ADDRESS unless there is a peer. */
+	if (s.local.family == FAMILY_NONE)
+		s.local = s.peer;
+	if (s.local.family != FAMILY_NONE)
+		w->stopped =
+		    !w->visit(w->arg, i->ifa_index, &s.local, i->ifa_prefixlen);
+}
+
+int
+netcfg_addr_each(struct netcfg *n,
+    bool (*visit)(
+	void *arg, unsigned ifindex, const struct ip_addr *a, uint8_t bits),
+    void *arg)
+{
+	_Alignas(struct nlmsghdr) uint8_t buf[REQUEST_SIZE];
+	struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
+	struct addr_walk w = {.visit = visit, .arg = arg};
+	struct visitor v = {addr_visit, &w};
+	struct ifaddrmsg *i = mnl_nlmsg_put_extra_header(h, sizeof(*i));
+
+	i->ifa_family = AF_UNSPEC;
+	h->nlmsg_type = RTM_GETADDR;
+	h->nlmsg_flags = NLM_F_DUMP;
+	return dump_result(talk(n, h, &v));
+}

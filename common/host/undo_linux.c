@@ -1,0 +1,379 @@
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/err.h"
+#include "core/value.h"
+#include "os_err.h"
+#include "undo_kind.h"
+
+#define SYSCTL_NAME_MAX 200
+#define SYSCTL_VALUE_MAX 1024
+
+static ssize_t
+read_text(const char *path, char *out, size_t cap)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+	int e;
+
+	if (fd < 0)
+		return -1;
+	n = read(fd, out, cap - 1);
+	e = errno;
+	close(fd);
+	errno = e;
+	if (n < 0)
+		return -1;
+	while (n > 0 && isspace((unsigned char)out[n - 1]))
+		n--;
+	out[n] = '\0';
+	return n;
+}
+
+int
+undo_origin_now(struct undo_origin *o, struct diag *d)
+{
+	struct stat st;
+
+	memset(o, 0, sizeof(*o));
+	if (read_text("/proc/sys/kernel/random/boot_id", o->boot,
+		sizeof(o->boot)) <= 0 ||
+	    stat("/proc/self/ns/net", &st) < 0) {
+		diag_error(d, "cannot learn boot and network namespace: %s",
+		    strerror(errno));
+		return UK_ESYS;
+	}
+	o->netns = st.st_ino;
+	return 0;
+}
+
+void
+undo_netns_text(uint64_t inode, char *out, size_t cap)
+{
+	static const char dir_path[] = "/run/netns";
+	DIR *dir = opendir(dir_path);
+	struct dirent *e;
+	struct stat st;
+
+	snprintf(out, cap, "net:[%" PRIu64 "]", inode);
+	if (dir == NULL)
+		return;
+	while ((e = readdir(dir)) != NULL) {
+		if (fstatat(dirfd(dir), e->d_name, &st, 0) < 0 ||
+		    st.st_ino != inode || e->d_name[0] == '.')
+			continue;
+		snprintf(out, cap, "net:[%" PRIu64 "], `ip netns exec %s`",
+		    inode, e->d_name);
+		break;
+	}
+	closedir(dir);
+}
+
+/* sysctl: NAME, old value, new value */
+
+/* No empty, "." or ".." part, so that it stays below /proc/sys. */
+static bool
+sysctl_name_ok(const char *name)
+{
+	size_t part;
+
+	if (strlen(name) >= SYSCTL_NAME_MAX)
+		return false;
+	for (;; name += part + 1) {
+		part = strcspn(name, "/");
+		if (part == 0 || (part == 1 && name[0] == '.') ||
+		    (part == 2 && name[0] == '.' && name[1] == '.'))
+			return false;
+		if (name[part] == '\0')
+			return true;
+	}
+}
+
+static const char *
+sysctl_path(const char *name, char path[static SYSCTL_NAME_MAX + 16])
+{
+	snprintf(path, SYSCTL_NAME_MAX + 16, "/proc/sys/%s", name);
+	return path;
+}
+
+static int
+sysctl_write(const char *path, const char *value)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	int r = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, value, strlen(value)) < 0)
+		r = -errno;
+	close(fd);
+	return r;
+}
+
+/* The kernel writes "32768\t60999" where we write "32768 60999". */
+static bool
+same_value(const char *a, const char *b)
+{
+	while (*a != '\0' && *b != '\0') {
+		if (isspace((unsigned char)*a) && isspace((unsigned char)*b)) {
+			a += strspn(a, " \t\n");
+			b += strspn(b, " \t\n");
+		} else if (*a++ != *b++) {
+			return false;
+		}
+	}
+	return *a == *b;
+}
+
+int
+undo_sysctl(struct undo *u, const char *name, const char *value, struct diag *d)
+{
+	char path[SYSCTL_NAME_MAX + 16], old[SYSCTL_VALUE_MAX];
+	struct undo_field f[3];
+	int r;
+
+	if (!sysctl_name_ok(name) || strlen(value) >= SYSCTL_VALUE_MAX)
+		return UK_EINVAL;
+	if (read_text(sysctl_path(name, path), old, sizeof(old)) < 0) {
+		r = -errno;
+		diag_error(d, "cannot read sysctl %s: %s", name, strerror(-r));
+		return os_err(-r);
+	}
+	if (same_value(old, value))
+		return 0;
+	f[0] = undo_text_field(name);
+	f[1] = undo_text_field(old);
+	f[2] = undo_text_field(value);
+	r = undo_add(u, undo_kind_sysctl.name, f, 3, d);
+	if (r < 0)
+		return r;
+	r = sysctl_write(path, value);
+	if (r < 0) {
+		diag_error(d, "cannot set sysctl %s to %s: %s", name, value,
+		    strerror(-r));
+		undo_drop_last(u);
+		return os_err(-r);
+	}
+	return 0;
+}
+
+static bool
+sysctl_in_netns(const struct undo_line *l)
+{
+	return strncmp(l->field[0].b, "net/", 4) == 0;
+}
+
+static void
+sysctl_describe(const struct undo_line *l, char *out, size_t cap)
+{
+	snprintf(out, cap, "sysctl %s", l->field[0].b);
+}
+
+static int
+sysctl_undo(
+    const struct undo_line *l, const struct undo_where *w, struct diag *d)
+{
+	const char *name = undo_field_text(&l->field[0]);
+	const char *old = undo_field_text(&l->field[1]);
+	const char *new = undo_field_text(&l->field[2]);
+	char path[SYSCTL_NAME_MAX + 16], now[SYSCTL_VALUE_MAX];
+	int r;
+
+	(void)w;
+	if (name == NULL || old == NULL || new == NULL ||
+	    !sysctl_name_ok(name)) {
+		diag_error(d, "the journal names an impossible sysctl");
+		return UK_EPROTO;
+	}
+	if (read_text(sysctl_path(name, path), now, sizeof(now)) < 0) {
+		/* The interface it was about is gone, and it with it. */
+		if (errno == ENOENT)
+			return 0;
+		diag_error(
+		    d, "cannot read sysctl %s: %s", name, strerror(errno));
+		return UK_ESYS;
+	}
+	if (same_value(now, old))
+		return 0;
+	if (!same_value(now, new)) {
+		diag_warn(d,
+		    "sysctl %s is left at %s: somebody changed it after us "
+		    "(it was %s)",
+		    name, now, old);
+		return 0;
+	}
+	r = sysctl_write(path, old);
+	if (r < 0)
+		diag_error(d, "cannot set sysctl %s back to %s: %s", name, old,
+		    strerror(-r));
+	return r < 0 ? os_err(-r) : 0;
+}
+
+const struct undo_kind undo_kind_sysctl = {
+    .name = "sysctl",
+    .stacked = true,
+    .fields = 3,
+    .ends_at_boot = true,
+    .in_netns = sysctl_in_netns,
+    .describe = sysctl_describe,
+    .undo = sysctl_undo,
+};
+
+/* rule: family, priority, table, mark, mask, "not" or empty, from, to (empty:
+ * any), suppress_prefixlength (empty: none) */
+
+enum {
+	RULE_FAMILY,
+	RULE_PRIORITY,
+	RULE_TABLE,
+	RULE_MARK,
+	RULE_MASK,
+	RULE_NOT,
+	RULE_FROM,
+	RULE_TO,
+	RULE_SUPPRESS,
+	RULE_FIELDS,
+};
+
+static const char *
+prefix_text(const struct ip_prefix *p, char text[static IP_PREFIX_TEXT_MAX])
+{
+	text[0] = '\0';
+	if (p->addr.family != FAMILY_NONE)
+		ip_prefix_format(p, text);
+	return text;
+}
+
+static const char *
+number_text(int64_t v, char text[static 24])
+{
+	snprintf(text, 24, "%" PRId64, v);
+	return text;
+}
+
+int
+undo_rule(struct undo *u, struct netcfg *n, const struct netcfg_rule *r,
+    struct diag *d)
+{
+	const int64_t number[] = {
+	    r->family, r->priority, r->table, r->mark, r->mask};
+	char digits[ARRAY_LEN(number)][24], suppress[24] = "";
+	char from[IP_PREFIX_TEXT_MAX], to[IP_PREFIX_TEXT_MAX];
+	struct undo_field f[RULE_FIELDS];
+	int err;
+
+	for (size_t i = 0; i < ARRAY_LEN(number); i++)
+		f[i] = undo_text_field(number_text(number[i], digits[i]));
+	if (r->suppress_prefixlength >= 0)
+		number_text(r->suppress_prefixlength, suppress);
+	f[RULE_NOT] = undo_text_field(r->invert ? "not" : "");
+	f[RULE_FROM] = undo_text_field(prefix_text(&r->from, from));
+	f[RULE_TO] = undo_text_field(prefix_text(&r->to, to));
+	f[RULE_SUPPRESS] = undo_text_field(suppress);
+	err = undo_add(u, undo_kind_rule.name, f, RULE_FIELDS, d);
+	if (err < 0)
+		return err;
+	err = netcfg_rule_add(n, r, d);
+	/* What is there already is not ours to remove: if it is of our making
+	 * then the journal of who made it says so. */
+	if (err < 0)
+		undo_drop_last(u);
+	return err;
+}
+
+static bool
+rule_number(const struct undo_field *f, uint64_t max, uint64_t *v)
+{
+	return value_parse_u64(v, f->b, f->len, max, false) == 0;
+}
+
+static bool
+rule_prefix(const struct undo_field *f, uint8_t family, struct ip_prefix *p)
+{
+	if (f->len == 0)
+		return true;
+	return ip_prefix_parse(p, f->b, f->len) == 0 &&
+	       p->addr.family == family;
+}
+
+static int
+rule_parse(struct netcfg_rule *r, const struct undo_line *l)
+{
+	const struct undo_field *f = l->field;
+	uint64_t v[RULE_MASK + 1], suppress;
+
+	memset(r, 0, sizeof(*r));
+	for (unsigned i = 0; i <= RULE_MASK; i++)
+		if (!rule_number(&f[i], UINT32_MAX, &v[i]))
+			return UK_EPROTO;
+	if (v[RULE_FAMILY] != FAMILY_V4 && v[RULE_FAMILY] != FAMILY_V6)
+		return UK_EPROTO;
+	r->family = (uint8_t)v[RULE_FAMILY];
+	r->priority = (uint32_t)v[RULE_PRIORITY];
+	r->table = (uint32_t)v[RULE_TABLE];
+	r->mark = (uint32_t)v[RULE_MARK];
+	r->mask = (uint32_t)v[RULE_MASK];
+	r->invert = f[RULE_NOT].len > 0;
+	r->suppress_prefixlength = -1;
+	if (f[RULE_SUPPRESS].len > 0) {
+		if (!rule_number(&f[RULE_SUPPRESS], 128, &suppress))
+			return UK_EPROTO;
+		r->suppress_prefixlength = (int)suppress;
+	}
+	if (!rule_prefix(&f[RULE_FROM], r->family, &r->from) ||
+	    !rule_prefix(&f[RULE_TO], r->family, &r->to))
+		return UK_EPROTO;
+	return 0;
+}
+
+static bool
+rule_in_netns(const struct undo_line *l)
+{
+	(void)l;
+	return true;
+}
+
+static void
+rule_describe(const struct undo_line *l, char *out, size_t cap)
+{
+	snprintf(out, cap, "IPv%s policy rule %s (table %s)", l->field[0].b,
+	    l->field[RULE_PRIORITY].b, l->field[RULE_TABLE].b);
+}
+
+static int
+rule_undo(const struct undo_line *l, const struct undo_where *w, struct diag *d)
+{
+	struct netcfg_rule rule;
+	struct diag said;
+	int r;
+
+	if (rule_parse(&rule, l) < 0) {
+		diag_error(d, "the journal names an impossible policy rule");
+		return UK_EPROTO;
+	}
+	if (w->n == NULL) {
+		diag_error(d, "policy rule %u is left", rule.priority);
+		return UK_EINVAL;
+	}
+	diag_init(&said, NULL);
+	r = netcfg_rule_remove(w->n, &rule, &said);
+	if (r < 0 && r != UK_ENOENT)
+		diag_error(d, "%s", said.n > 0 ? said.entry[0].text : "");
+	return r == UK_ENOENT ? 0 : r;
+}
+
+const struct undo_kind undo_kind_rule = {
+    .name = "rule",
+    .fields = RULE_FIELDS,
+    .ends_at_boot = true,
+    .in_netns = rule_in_netns,
+    .describe = rule_describe,
+    .undo = rule_undo,
+};

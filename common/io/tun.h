@@ -1,0 +1,66 @@
+/* tun: a layer 3 virtual interface, for batches of IP packets. Linux:
+ * IFF_VNET_HDR with TSO4, TSO6 and USO where the kernel has them, so that one
+ * read gives and one write takes up to 64 KB; the splitting and joining is
+ * core/vnet. No descriptor in this header's data path.
+ * The interface may be moved to another network namespace; state, name and
+ * MTU are followed there as far as the kernel lets us. */
+#ifndef UKAI_TUN_H
+#define UKAI_TUN_H
+
+#include "core/diag.h"
+#include "core/pbuf.h"
+
+struct tun;
+
+struct tun_conf {
+	const char *name; /* of the interface to make */
+	int fd;           /* >= 0: an open TUN descriptor to use instead; owned
+	                     by tun afterwards, also on failure */
+	uint32_t mtu;     /* set at open; 0: leave */
+	bool no_offload;  /* no vnet header, one packet a read */
+	uint32_t headroom, tailroom; /* kept free around every packet read */
+};
+
+enum tun_state { TUN_DOWN, TUN_UP, TUN_GONE };
+
+/* Most packets that one tun_read gives: a 64 KB super-packet at Linux's
+ * smallest MSS is 1365. */
+#define TUN_READ_MAX 2048
+
+/* Make the interface: down, no address, not persistent. Returns 0; UK_EBUSY
+ * (name in use), UK_EPERM, UK_ENOENT (no /dev/net/tun), UK_EINVAL (not a name,
+ * not a TUN descriptor), UK_ESYS, UK_ENOMEM, with a sentence in d that says
+ * what to do. */
+int tun_open(struct tun **t, const struct tun_conf *c, struct diag *d);
+void tun_close(struct tun *t); /* the interface goes; NULL: no-op */
+
+int tun_fd(const struct tun *t);       /* poll for reading */
+int tun_event_fd(const struct tun *t); /* readable: call tun_refresh; may
+                                          change after tun_refresh; -1: none,
+                                          call it once a second instead */
+/* Look at the interface again. Cheap enough for once a second. Up, down and
+ * gone are always right; name, index and MTU stay as they were last seen while
+ * the interface is in a namespace that is closed to us. May start a thread,
+ * which ends before this returns. */
+enum tun_state tun_refresh(struct tun *t);
+const char *tun_name(const struct tun *t); /* as last seen */
+unsigned tun_ifindex(const struct tun *t); /* in its namespace; 0: unknown */
+uint32_t tun_mtu(const struct tun *t); /* as last seen; 1420: never seen */
+
+/* Read what is there without waiting, until out is full or a fair batch is
+ * had. Packets are finished (checksums, lengths) and valid until the next
+ * call. Returns the number; 0: nothing there; UK_ENOENT: interface is gone.
+ * cap must be TUN_READ_MAX. */
+int tun_read(struct tun *t, struct pbuf *out, unsigned cap);
+
+/* Write packets, joining neighbours of one flow. The headers in memory may
+ * be changed. What the kernel refuses is dropped and counted. */
+void tun_write(struct tun *t, const struct pbuf *p, unsigned n);
+
+struct tun_stats {
+	uint64_t write_dropped; /* the kernel would not take it, or it is down */
+	uint64_t read_malformed; /* vnet header and packet did not agree */
+};
+const struct tun_stats *tun_stats(const struct tun *t);
+
+#endif

@@ -1,0 +1,614 @@
+#include "tun.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <linux/if.h>
+#include <linux/if_tun.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+
+#include "core/err.h"
+#include "core/vnet.h"
+
+/* Since Linux 6.2; headers may be older than the kernel. */
+#ifndef TUN_F_USO4
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
+#endif
+
+/* An IPv6 header and what its length field can say. */
+#define PACKET_MAX (40 + 65535)
+/* IPv4 header and TCP header with all options. */
+#define HEADERS_MAX 120
+/* One read stops after so much: some super-packets, or a burst of single
+ * ones. Enough to share the price of a wake-up, little enough to stay in a
+ * second-level cache and to keep other work waiting for less than 0.5 ms. */
+#define BATCH_PACKETS 128
+#define BATCH_BYTES (192 << 10)
+/* Of one super-packet; more is below Linux's smallest MSS. */
+#define SEGMENTS_MAX (TUN_READ_MAX - BATCH_PACKETS)
+
+#define WRITE_GROUP_MAX 1000
+#define ROOM_MAX 1024
+/* wg-quick's and wireguard-go's default, until the interface was seen. */
+#define MTU_UNKNOWN 1420
+
+static_assert(WRITE_GROUP_MAX + 1 <= 1024, "a group fits UIO_MAXIOV");
+
+struct tun {
+	int fd;
+	bool vnet; /* a vnet header before every packet */
+	bool join; /* the kernel takes super-packets */
+	bool uso; /* of UDP too */
+
+	/* In the namespace of the interface: link events, and something to
+	 * call interface ioctls on. -1: we may not go there. */
+	int link_fd;
+	dev_t ns_dev; /* that namespace */
+	ino_t ns_ino;
+	char name[IFNAMSIZ];
+	unsigned ifindex;
+	uint32_t mtu;
+
+	uint32_t headroom, tailroom;
+	bool super; /* the last packet read was a super-packet */
+	uint8_t *super_buf;
+	uint8_t *slab;
+	size_t slab_len;
+	struct iovec wiov[WRITE_GROUP_MAX + 1];
+	struct tun_stats stats;
+};
+
+static int
+open_error(const char *name, int err, struct diag *d)
+{
+	switch (err) {
+	case EPERM:
+	case EACCES:
+		diag_error(d,
+		    "not permitted to make the interface %s: run as root or "
+		    "with CAP_NET_ADMIN",
+		    name);
+		return UK_EPERM;
+	case ENOENT:
+	case ENODEV:
+	case ENXIO:
+		diag_error(d,
+		    "/dev/net/tun is missing: load the module with "
+		    "`modprobe tun`, or let the container have the device");
+		return UK_ENOENT;
+	case EBUSY:
+		diag_error(d,
+		    "an interface %s exists already (`ip link show %s`); "
+		    "choose another name or remove it",
+		    name, name);
+		return UK_EBUSY;
+	default:
+		diag_error(
+		    d, "cannot make the interface %s: %s", name, strerror(err));
+		return UK_ESYS;
+	}
+}
+
+/* The kernel's dev_valid_name, and no '%', which it would fill in. */
+static bool
+valid_name(const char *name)
+{
+	size_t len = strlen(name);
+
+	return len > 0 && len < IFNAMSIZ && strcmp(name, ".") != 0 &&
+	       strcmp(name, "..") != 0 &&
+	       strpbrk(name, "/:% \t\n\v\f\r") == NULL;
+}
+
+/* Make the interface. Returns 0; an error with its sentence in d. */
+static int
+create(struct tun *t, const struct tun_conf *c, struct diag *d)
+{
+	struct ifreq ifr = {0};
+	/* EXCL: never take over a persistent device of somebody else's. */
+	unsigned flags = IFF_TUN | IFF_NO_PI | IFF_TUN_EXCL;
+
+	if (!valid_name(c->name)) {
+		diag_error(d,
+		    "\"%s\" cannot be an interface's name: 1 to %d characters "
+		    "without spaces and any of /:%%",
+		    c->name, IFNAMSIZ - 1);
+		return UK_EINVAL;
+	}
+	t->fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	if (t->fd < 0)
+		return open_error(c->name, errno, d);
+	t->vnet = !c->no_offload;
+	if (t->vnet)
+		flags |= IFF_VNET_HDR;
+	ifr.ifr_flags = (short)flags;
+	memcpy(ifr.ifr_name, c->name, strlen(c->name));
+	if (ioctl(t->fd, TUNSETIFF, &ifr) != 0)
+		return open_error(c->name, errno, d);
+	return 0;
+}
+
+/* Use a descriptor that somebody else opened. */
+static int
+adopt(struct tun *t, struct diag *d)
+{
+	struct ifreq ifr = {0};
+	int flags = fcntl(t->fd, F_GETFL);
+
+	if (flags < 0 || ioctl(t->fd, TUNGETIFF, &ifr) != 0) {
+		diag_error(d, "descriptor %d is not a TUN device", t->fd);
+		return UK_EINVAL;
+	}
+	if ((ifr.ifr_flags & IFF_TUN) == 0 ||
+	    (ifr.ifr_flags & IFF_NO_PI) == 0) {
+		diag_error(d,
+		    "the TUN descriptor of %s must be opened with IFF_TUN "
+		    "and IFF_NO_PI",
+		    ifr.ifr_name);
+		return UK_EINVAL;
+	}
+	t->vnet = (ifr.ifr_flags & IFF_VNET_HDR) != 0;
+	if (fcntl(t->fd, F_SETFL, flags | O_NONBLOCK) != 0 ||
+	    fcntl(t->fd, F_SETFD, FD_CLOEXEC) != 0) {
+		diag_error(d, "TUN descriptor: %s", strerror(errno));
+		return UK_ESYS;
+	}
+	return 0;
+}
+
+/* Agree on offloads: USO where the kernel has it (6.2), TSO without it
+ * elsewhere; none when it was not asked for. */
+static int
+set_offload(struct tun *t, bool wanted, struct diag *d)
+{
+	unsigned long tso =
+	    TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
+	int size = VNET_HDR_LEN;
+
+	if (!t->vnet)
+		return 0;
+	if (ioctl(t->fd, TUNSETVNETHDRSZ, &size) != 0)
+		goto fail;
+	if (!wanted) {
+		if (ioctl(t->fd, TUNSETOFFLOAD, 0UL) != 0)
+			goto fail;
+		return 0;
+	}
+	t->join = true;
+	t->uso =
+	    ioctl(t->fd, TUNSETOFFLOAD, tso | TUN_F_USO4 | TUN_F_USO6) == 0;
+	if (t->uso || ioctl(t->fd, TUNSETOFFLOAD, tso) == 0)
+		return 0;
+fail:
+	diag_error(d, "cannot set the offloads of TUN: %s", strerror(errno));
+	return UK_ESYS;
+}
+
+/* A netlink socket in the namespace of the calling thread: it tells of links,
+ * and takes interface ioctls as every socket does. */
+static int
+open_link_socket(void)
+{
+	struct sockaddr_nl a = {
+	    .nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK};
+	int fd = socket(
+	    AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE);
+
+	if (fd < 0)
+		return -1;
+	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0)
+		return fd;
+	close(fd);
+	return -1;
+}
+
+struct visit {
+	int ns_fd;
+	int sock;
+};
+
+static void *
+visit_thread(void *arg)
+{
+	struct visit *v = arg;
+
+	v->sock = -1;
+	if (setns(v->ns_fd, CLONE_NEWNET) == 0)
+		v->sock = open_link_socket();
+	return NULL;
+}
+
+/* A namespace belongs to a thread. One of our own goes there and never comes
+ * back, so that no failure can leave the program in the wrong place. */
+static int
+open_link_socket_in(int ns_fd)
+{
+	struct visit v = {.ns_fd = ns_fd, .sock = -1};
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, visit_thread, &v) != 0)
+		return -1;
+	pthread_join(thread, NULL);
+	return v.sock;
+}
+
+static void
+leave_namespace(struct tun *t)
+{
+	if (t->link_fd >= 0)
+		close(t->link_fd);
+	t->link_fd = -1;
+}
+
+/* Have link_fd in the namespace that ns_fd stands for. Where it could not be
+ * opened that is not tried again until the interface moves. */
+static void
+enter_namespace(struct tun *t, int ns_fd)
+{
+	struct stat ns, own;
+
+	if (fstat(ns_fd, &ns) != 0)
+		return;
+	if (ns.st_dev == t->ns_dev && ns.st_ino == t->ns_ino)
+		return;
+	leave_namespace(t);
+	t->ns_dev = ns.st_dev;
+	t->ns_ino = ns.st_ino;
+	/* Our own needs no CAP_SYS_ADMIN to enter. */
+	if (stat("/proc/thread-self/ns/net", &own) == 0 &&
+	    own.st_dev == ns.st_dev && own.st_ino == ns.st_ino)
+		t->link_fd = open_link_socket();
+	else
+		t->link_fd = open_link_socket_in(ns_fd);
+}
+
+static void
+follow_namespace(struct tun *t)
+{
+	int ns_fd = ioctl(t->fd, TUNGETDEVNETNS);
+
+	if (ns_fd >= 0) {
+		enter_namespace(t, ns_fd);
+		close(ns_fd);
+		return;
+	}
+	/* An old kernel, or a namespace whose owner does not know us. Ours is
+	 * the best guess at the start; look_at_link finds out. */
+	if (t->link_fd < 0 && t->ifindex == 0)
+		t->link_fd = open_link_socket();
+}
+
+/* What the events say is looked up afresh, so their text is not read. A
+ * bound, since events may come faster than we read. */
+static void
+drain_events(struct tun *t)
+{
+	char buf[4096];
+
+	for (int i = 0; i < 256 && t->link_fd >= 0; i++)
+		if (recv(t->link_fd, buf, sizeof(buf), MSG_DONTWAIT) < 0 &&
+		    errno != ENOBUFS)
+			return;
+}
+
+/* Number and MTU by name. When the name means another interface in that
+ * namespace, or none, ours has gone where we cannot follow. */
+static void
+look_at_link(struct tun *t)
+{
+	struct ifreq ifr = {0};
+
+	if (t->link_fd < 0)
+		return;
+	memcpy(ifr.ifr_name, t->name, IFNAMSIZ);
+	if (ioctl(t->link_fd, SIOCGIFINDEX, &ifr) != 0) {
+		leave_namespace(t);
+		return;
+	}
+	t->ifindex = (unsigned)ifr.ifr_ifindex;
+	if (ioctl(t->link_fd, SIOCGIFMTU, &ifr) == 0)
+		t->mtu = (uint32_t)ifr.ifr_mtu;
+}
+
+/* Wherever the interface is, its descriptor is writable exactly while it is
+ * up (Linux 5.0), and in error once it is deleted. */
+static enum tun_state
+poll_state(const struct tun *t)
+{
+	struct pollfd p = {.fd = t->fd, .events = POLLOUT};
+
+	if (poll(&p, 1, 0) <= 0)
+		return TUN_DOWN;
+	if (p.revents & (POLLERR | POLLNVAL))
+		return TUN_GONE;
+	return p.revents & POLLOUT ? TUN_UP : TUN_DOWN;
+}
+
+enum tun_state
+tun_refresh(struct tun *t)
+{
+	struct ifreq ifr = {0};
+
+	if (ioctl(t->fd, TUNGETIFF, &ifr) != 0) {
+		leave_namespace(t);
+		return TUN_GONE;
+	}
+	memcpy(t->name, ifr.ifr_name, IFNAMSIZ);
+	follow_namespace(t);
+	drain_events(t);
+	look_at_link(t);
+	return poll_state(t);
+}
+
+static int
+set_mtu(struct tun *t, uint32_t mtu, struct diag *d)
+{
+	struct ifreq ifr = {0};
+
+	if (mtu == 0)
+		return 0;
+	memcpy(ifr.ifr_name, t->name, IFNAMSIZ);
+	ifr.ifr_mtu = (int)mtu;
+	if (t->link_fd >= 0 && ioctl(t->link_fd, SIOCSIFMTU, &ifr) == 0) {
+		t->mtu = mtu;
+		return 0;
+	}
+	diag_error(d, "cannot set the MTU of %s to %u: %s", t->name, mtu,
+	    t->link_fd < 0 ? "it is in a namespace that is closed to us"
+			   : strerror(errno));
+	return UK_ESYS;
+}
+
+/* The slab holds a batch that is not full yet, plus the worst super-packet,
+ * split, plus that packet itself. Only what is written to is resident. */
+static int
+alloc_buffers(struct tun *t, const struct tun_conf *c)
+{
+	size_t room = (size_t)c->headroom + c->tailroom;
+
+	UK_ASSERT(c->headroom <= ROOM_MAX && c->tailroom <= ROOM_MAX);
+	t->headroom = c->headroom;
+	t->tailroom = c->tailroom;
+	t->slab_len = BATCH_BYTES + 2 * PACKET_MAX + 2 * room +
+		      SEGMENTS_MAX * (room + HEADERS_MAX + 16);
+	t->slab = malloc(t->slab_len);
+	t->super_buf = malloc(PACKET_MAX);
+	return t->slab == NULL || t->super_buf == NULL ? UK_ENOMEM : 0;
+}
+
+int
+tun_open(struct tun **out, const struct tun_conf *c, struct diag *d)
+{
+	struct tun *t = calloc(1, sizeof(*t));
+	int r;
+
+	if (t == NULL) {
+		if (c->fd >= 0)
+			close(c->fd);
+		return UK_ENOMEM;
+	}
+	t->fd = c->fd;
+	t->link_fd = -1;
+	t->mtu = MTU_UNKNOWN;
+	r = c->fd >= 0 ? adopt(t, d) : create(t, c, d);
+	if (r != 0)
+		goto close_tun;
+	r = set_offload(t, !c->no_offload, d);
+	if (r != 0)
+		goto close_tun;
+	(void)tun_refresh(t);
+	r = set_mtu(t, c->mtu, d);
+	if (r != 0)
+		goto close_tun;
+	r = alloc_buffers(t, c);
+	if (r != 0)
+		goto close_tun;
+	*out = t;
+	return 0;
+close_tun:
+	tun_close(t);
+	return r;
+}
+
+void
+tun_close(struct tun *t)
+{
+	if (t == NULL)
+		return;
+	leave_namespace(t);
+	if (t->fd >= 0)
+		close(t->fd);
+	free(t->super_buf);
+	free(t->slab);
+	free(t);
+}
+
+int
+tun_fd(const struct tun *t)
+{
+	return t->fd;
+}
+
+int
+tun_event_fd(const struct tun *t)
+{
+	return t->link_fd;
+}
+
+const char *
+tun_name(const struct tun *t)
+{
+	return t->name;
+}
+
+unsigned
+tun_ifindex(const struct tun *t)
+{
+	return t->ifindex;
+}
+
+uint32_t
+tun_mtu(const struct tun *t)
+{
+	return t->mtu;
+}
+
+const struct tun_stats *
+tun_stats(const struct tun *t)
+{
+	return &t->stats;
+}
+
+/* Read one packet to `at`. Returns its length; -1 and errno. */
+static ssize_t
+read_packet(struct tun *t, struct vnet_hdr *h, uint8_t *at)
+{
+	uint8_t raw[VNET_HDR_LEN];
+	struct iovec iov[2] = {{raw, sizeof(raw)}, {at, PACKET_MAX}};
+	ssize_t len;
+
+	*h = (struct vnet_hdr){0};
+	if (!t->vnet)
+		return read(t->fd, at, PACKET_MAX);
+	len = readv(t->fd, iov, 2);
+	if (len < 0)
+		return -1;
+	/* tun writes the header whole or fails. */
+	UK_ASSERT(len >= VNET_HDR_LEN);
+	vnet_hdr_load(h, raw);
+	return len - VNET_HDR_LEN;
+}
+
+/* How far a slab is filled. */
+struct fill {
+	size_t used;
+	unsigned n;
+};
+
+/* A packet without GSO that was read into the slab stays where it is. */
+static int
+keep_in_place(struct tun *t, struct fill *f, const struct vnet_hdr *h,
+    size_t len, struct pbuf *out)
+{
+	size_t cap = (t->headroom + len + t->tailroom + 15) & ~(size_t)15;
+	uint8_t *base = t->slab + f->used;
+	int r = vnet_complete_csum(h, base + t->headroom, len);
+
+	if (r != 0)
+		return r;
+	out[f->n++] = pbuf_make(base, cap, t->headroom, len);
+	f->used += cap;
+	return 0;
+}
+
+static int
+split(struct tun *t, struct fill *f, const struct vnet_hdr *h,
+    const uint8_t *pkt, size_t len, struct pbuf *out)
+{
+	struct vnet_room room = {.slab = t->slab + f->used,
+	    .slab_len = t->slab_len - f->used,
+	    .headroom = t->headroom,
+	    .tailroom = t->tailroom};
+	int r = vnet_split(h, pkt, len, &room, out + f->n, TUN_READ_MAX - f->n);
+
+	if (r <= 0)
+		return r;
+	f->n += (unsigned)r;
+	f->used = (size_t)(out[f->n - 1].base + out[f->n - 1].cap - t->slab);
+	return 0;
+}
+
+/* Read one packet and append what it holds. A packet is expected to be like
+ * the last one: single ones are read to where they stay, super-packets into a
+ * buffer from which they are split, which stays warm. A wrong guess costs a
+ * copy of one packet, or the room of one super-packet in the slab.
+ * Returns false when nothing was read, with errno. */
+static bool
+read_one(struct tun *t, struct fill *f, struct pbuf *out)
+{
+	bool in_slab = !t->super;
+	uint8_t *at = in_slab ? t->slab + f->used + t->headroom : t->super_buf;
+	struct vnet_hdr h;
+	ssize_t got = read_packet(t, &h, at);
+	size_t len = (size_t)got;
+	int r;
+
+	if (got < 0)
+		return false;
+	t->super = h.gso_type != VNET_GSO_NONE;
+	if (in_slab && !t->super) {
+		r = keep_in_place(t, f, &h, len, out);
+	} else {
+		if (in_slab)
+			f->used += t->headroom + len;
+		r = split(t, f, &h, at, len, out);
+	}
+	if (r != 0)
+		t->stats.read_malformed++;
+	return true;
+}
+
+int
+tun_read(struct tun *t, struct pbuf *out, unsigned cap)
+{
+	struct fill f = {0};
+
+	UK_ASSERT(cap == TUN_READ_MAX);
+	for (unsigned i = 0; i < BATCH_PACKETS && f.n < BATCH_PACKETS; i++) {
+		if (f.used >= BATCH_BYTES)
+			break;
+		if (read_one(t, &f, out))
+			continue;
+		if (f.n == 0 && errno == EBADFD)
+			return UK_ENOENT;
+		break;
+	}
+	return (int)f.n;
+}
+
+static void
+write_group(struct tun *t, const struct pbuf *p, const struct vnet_group *g)
+{
+	uint8_t raw[VNET_HDR_LEN];
+	unsigned n = 0;
+
+	if (t->vnet) {
+		vnet_hdr_store(&g->hdr, raw);
+		t->wiov[n++] = (struct iovec){raw, sizeof(raw)};
+	}
+	t->wiov[n++] = (struct iovec){pbuf_data(&p[0]), p[0].len};
+	for (unsigned i = 1; i < g->count; i++)
+		t->wiov[n++] = (struct iovec){
+		    pbuf_data(&p[i]) + g->hlen, p[i].len - g->hlen};
+	/* EIO while the interface is down, EINVAL for what is not IP. */
+	if (writev(t->fd, t->wiov, (int)n) < 0)
+		t->stats.write_dropped += g->count;
+}
+
+void
+tun_write(struct tun *t, const struct pbuf *p, unsigned n)
+{
+	struct vnet_group g = {.count = 1};
+
+	for (unsigned i = 0; i < n; i += g.count) {
+		unsigned most =
+		    n - i < WRITE_GROUP_MAX ? n - i : WRITE_GROUP_MAX;
+
+		if (t->join)
+			vnet_join(&g, p + i, most, t->uso);
+		write_group(t, p + i, &g);
+	}
+}

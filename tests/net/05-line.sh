@@ -1,0 +1,476 @@
+#!/bin/bash
+# shellcheck disable=SC2317 # functions are called through check() and trap
+#
+# 05-line: is the test line honest? Everything else is measured on it.
+#
+#    pc, lan --- gw (strict or linux, 240 ports) --- isp --- vps, srv
+#
+# The line is drawn in tests/net/line. One line of output for a check; exit
+# 0 when all hold, 77 when the machine cannot build a line.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+root=${here%/tests/net}
+line=$here/line
+export UKAI_LINE_PREFIX=ukt05
+state=/run/ukai-line-$UKAI_LINE_PREFIX
+napt=${UKAI_BUILD:-$root/build}/tests/ukai-test-napt
+work=$(mktemp -d "/tmp/$UKAI_LINE_PREFIX.XXXXXX")
+failed=0
+holder=
+
+cleanup()
+{
+	"$line" down || true
+	UKAI_LINE_PREFIX=ukt05b "$line" down || true
+	rm -rf "$work"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM
+
+# check WHAT CMD: CMD must succeed.
+check()
+{
+	local what=$1
+	shift
+	if "$@" >"$work/out" 2>&1; then
+		echo "ok    $what"
+	else
+		echo "FAIL  $what"
+		sed 's/^/      /' "$work/out"
+		failed=1
+	fi
+}
+
+# same WHAT IS WANTED
+same()
+{
+	if [ "$2" = "$3" ]; then
+		echo "ok    $1: $2"
+	else
+		echo "FAIL  $1: $2, not $3"
+		failed=1
+	fi
+}
+
+refuses()
+{
+	! "$@"
+}
+
+stat_of()
+{
+	"$line" stats | awk -F= -v key="$1" '$1 == key { print $2 }'
+}
+
+pc()
+{
+	timeout 30 "$line" enter pc "$@"
+}
+
+flows()
+{
+	pc /usr/bin/python3 "$work/flows.py" "$@"
+}
+
+# One program for both ends. The server tells every client the address and
+# port that it comes from.
+#   serve                  TCP and UDP on port 7000, and UDP on 7001
+#   tcp HOST N [SECONDS]   N connections held together: "ok fail ports..."
+#   one HOST               one connection, closed at once
+#   reuse HOST HOST        one local TCP port to two hosts: the ports seen
+#   udp N HOST...          N sockets, each to every host: the ports seen
+#   spoken HOST OTHER      does UDP to HOST open the port to HOST's other
+#                          port, to OTHER? Two of yes and no
+#   refused HOST           does an ICMP error come back? yes or no
+cat >"$work/flows.py" <<'END'
+import select, socket, sys, time
+
+PORT = 7000
+
+
+def tcp(host, wait=2, local=None):
+    s = socket.socket()
+    s.settimeout(wait)
+    if local is not None:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.bind(("", local))
+    s.connect((host, PORT))
+    return s
+
+
+def peer(s):
+    return int(s.recv(64).split()[1])
+
+
+def ended(s):
+    try:
+        return not s.recv(64)
+    except OSError:
+        return True
+
+
+def serve():
+    t = socket.socket()
+    t.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    t.bind(("", PORT))
+    t.listen(1024)
+    us = []
+    for host in "198.51.100.10", "198.51.100.11", "198.51.100.12":
+        for port in PORT, PORT + 1:
+            u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            u.bind((host, port))
+            us.append(u)
+    held = []
+    while True:
+        for s in select.select([t] + us + held, [], [])[0]:
+            if s is t:
+                c, a = t.accept()
+                c.send(b"%s %d" % (a[0].encode(), a[1]))
+                held.append(c)
+            elif s in us:
+                m, a = s.recvfrom(64)
+                for u in us if m == b"all" else [s]:
+                    u.sendto(b"%s %d" % (a[0].encode(), a[1]), a)
+            elif ended(s):
+                s.close()
+                held.remove(s)
+
+
+def many(host, n, hold):
+    ok, socks = [], []
+    for i in range(n):
+        s = socket.socket()
+        s.setblocking(False)
+        s.connect_ex((host, PORT))
+        socks.append(s)
+    end = time.monotonic() + 2.5
+    left = set(socks)
+    while left and time.monotonic() < end:
+        for s in select.select(list(left), [], [], 0.1)[0]:
+            left.remove(s)
+            try:
+                ok.append(peer(s))
+            except OSError:
+                pass
+    print(len(ok), n - len(ok), *ok, flush=True)
+    time.sleep(hold)
+
+
+def udp(n, hosts):
+    held = []
+    for i in range(n):
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        s.settimeout(2)
+        held.append(s)
+        for h in hosts:
+            s.sendto(b"one", (h, PORT))
+            print(peer(s), end=" ")
+
+
+def spoken(host, other):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.sendto(b"all", (host, PORT))
+    s.settimeout(1)
+    seen = set()
+    try:
+        while True:
+            seen.add(s.recvfrom(64)[1])
+    except OSError:
+        pass
+    print("yes" if (host, PORT + 1) in seen else "no",
+          "yes" if (other, PORT) in seen else "no")
+
+
+def refused(host):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.settimeout(2)
+    s.connect((host, 9))
+    s.send(b"x")
+    try:
+        s.recv(1)
+    except ConnectionRefusedError:
+        print("yes")
+    except OSError:
+        print("no")
+
+
+what, args = sys.argv[1], sys.argv[2:]
+if what == "serve":
+    serve()
+elif what == "tcp":
+    many(args[0], int(args[1]), int(args[2]) if len(args) > 2 else 0)
+elif what == "one":
+    print(peer(tcp(args[0])))
+elif what == "reuse":
+    a = tcp(args[0], local=0)
+    b = tcp(args[1], local=a.getsockname()[1])
+    print(peer(a), peer(b))
+elif what == "udp":
+    udp(int(args[0]), args[1:])
+elif what == "spoken":
+    spoken(*args)
+elif what == "refused":
+    refused(args[0])
+END
+
+# bring_up OPTIONS: a fresh line with the server in srv.
+bring_up()
+{
+	"$line" up "$@"
+	"$line" enter srv /usr/bin/python3 "$work/flows.py" serve \
+		>"$work/server.log" 2>&1 &
+	for _ in $(seq 50); do
+		[ -z "$("$line" enter srv ss -Htln sport = 7000)" ] ||
+			return 0
+		sleep 0.1
+	done
+	echo "the server did not start" >&2
+	return 1
+}
+
+# The host as others see it. Files and namespaces by our prefix: other tests
+# may run beside this one.
+host_state()
+{
+	ip netns list | grep "^$UKAI_LINE_PREFIX" || true
+	ip -o link | awk '{ print $2, $3 }'
+	ip -o addr | awk '{ print $2, $4 }'
+	ip rule
+	ip route show table all | grep -v 'cache\|expires'
+	nft list ruleset 2>/dev/null
+	sysctl net.ipv4.ip_forward net.ipv4.conf net.ipv6.conf 2>/dev/null
+	find /run /tmp /etc/netns -maxdepth 1 -name "*$UKAI_LINE_PREFIX*" \
+		2>/dev/null | grep -vF "$work" || true
+	md5sum /etc/resolv.conf 2>/dev/null || true
+	grep -laF "$state" /proc/[0-9]*/cmdline 2>/dev/null || true
+}
+
+unchanged()
+{
+	host_state >"$work/after"
+	diff "$work/before" "$work/after"
+}
+
+# The set by RFC 7597 section 5.1, worked out here a second time.
+advertised()
+{
+	local a
+	for a in $(seq 15); do
+		echo "$((a * 4096 + 52 * 16))-$((a * 4096 + 52 * 16 + 15))"
+	done
+}
+
+# outside PORT...: those that are not of the set.
+outside()
+{
+	local p
+	for p in "$@"; do
+		[ $((p >> 12)) -gt 0 ] && [ $((p >> 4 & 255)) = 52 ] ||
+			echo "$p"
+	done
+}
+
+distinct()
+{
+	printf '%s\n' "$@" | sort -u | wc -l
+}
+
+# Killed when it has made two of the five namespaces.
+half=$UKAI_LINE_PREFIX-lan
+
+interrupted_up()
+{
+	local up
+	"$line" up >/dev/null 2>&1 &
+	up=$!
+	for _ in $(seq 500); do
+		[ ! -e "/run/netns/$half" ] || break
+		sleep 0.01
+	done
+	kill -KILL $up
+	wait $up 2>/dev/null || true
+}
+
+up_and_down()
+{
+	check "up" "$line" up
+	check "up again" "$line" up
+	check "up with the other gateway" "$line" up --gateway linux
+	check "down" "$line" down
+	check "nothing is left behind" unchanged
+	check "down again" "$line" down
+	check "a wrong option is refused" refuses "$line" up --gateway nat
+	mkdir -p "$work/broken/tests"
+	# shellcheck disable=SC2016 # for the inner script
+	printf '#!/bin/sh\ncase "$*" in *--ports) exec %s "$@" ;; esac\n%s\n' \
+		"$napt" 'exit 1' >"$work/broken/tests/ukai-test-napt"
+	chmod +x "$work/broken/tests/ukai-test-napt"
+	check "up without a working NAT fails" \
+		refuses env UKAI_BUILD="$work/broken" "$line" up
+	check "and leaves nothing behind" unchanged
+	interrupted_up
+	check "an interrupted up is there" test -e "/run/netns/$half"
+	check "down after it" "$line" down
+	check "nothing is left behind" unchanged
+}
+
+reachability()
+{
+	bring_up
+	check "IPv6 pc to vps" pc ping -6 -c 1 -W 2 2001:db8:5::10
+	check "IPv6 vps to pc" "$line" enter vps ping -6 -c 1 -W 2 \
+		2001:db8:24::10
+	check "IPv6 lan to pc" "$line" enter lan ping -6 -c 1 -W 2 \
+		2001:db8:24::10
+	check "IPv4 pc to srv" pc ping -c 1 -W 2 198.51.100.10
+	check "IPv4 pc to vps" pc ping -c 1 -W 2 203.0.113.10
+	check "IPv4 office PC to srv" "$line" enter lan ping -c 1 -W 2 \
+		-I 192.168.24.104 198.51.100.12
+	check "no way from srv to the LAN" refuses "$line" enter srv \
+		ping -c 1 -W 1 192.168.24.10
+	check "srv has no IPv6" refuses "$line" enter srv \
+		ping -6 -c 1 -W 1 2001:db8:5::10
+	check "1500 bytes of IPv4" pc ping -c 1 -W 2 -M 'do' -s 1472 \
+		198.51.100.10
+	check "1500 bytes of IPv6" pc ping -6 -c 1 -W 2 -M 'do' -s 1452 \
+		2001:db8:5::10
+	check "fragments" pc ping -c 1 -W 2 -s 4000 198.51.100.10
+	check "resolv.conf of pc is its own" \
+		pc sh -c 'echo x >/etc/resolv.conf'
+	check "and not the host's" refuses grep -qx x /etc/resolv.conf
+}
+
+port_set()
+{
+	same "ranges of the port set" "$("$napt" --ports | paste -sd' ')" \
+		"$(advertised | paste -sd' ')"
+	same "ports" "$(stat_of ports)" 240
+}
+
+mapping()
+{
+	local p
+	read -r -a p <<<"$(flows udp 1 198.51.100.10 198.51.100.11)"
+	same "UDP, one socket to two servers: ports" "$(distinct "${p[@]}")" 1
+	read -r -a p <<<"$(flows reuse 198.51.100.10 198.51.100.11)"
+	same "TCP, one local port to two servers: ports" \
+		"$(distinct "${p[@]}")" 1
+	same "UDP answered from the server's other port, another server" \
+		"$(flows spoken 198.51.100.10 198.51.100.11)" "yes no"
+	same "an ICMP error comes back" "$(flows refused 198.51.100.10)" yes
+}
+
+# hold_flows HOST N SECONDS: in the background; returns when it is settled
+# which of them pass, with the answer in $work/flows.
+hold_flows()
+{
+	: >"$work/flows"
+	flows tcp "$@" >"$work/flows" &
+	holder=$!
+	for _ in $(seq 100); do
+		[ ! -s "$work/flows" ] || return 0
+		sleep 0.1
+	done
+}
+
+exhaustion()
+{
+	local p
+	bring_up
+	hold_flows 198.51.100.10 300 5
+	# From another PC: this one may take a local port a second time toward
+	# another server, and that rightly shares a mapping.
+	same "another PC, another server, ports out: answers" \
+		"$("$line" enter lan /usr/bin/python3 "$work/flows.py" \
+			tcp 198.51.100.11 10 | cut -d' ' -f1)" 0
+	read -r -a p <"$work/flows"
+	same "of 300 connections pass" "${p[0]}" 240
+	p=("${p[@]:2}")
+	same "different ports among them" "$(distinct "${p[@]}")" 240
+	same "ports outside of the set" "$(outside "${p[@]}")" ""
+	same "TCP ports used" "$(stat_of tcp_used)" 240
+	same "TCP ports at the peak" "$(stat_of tcp_peak)" 240
+	same "flows refused" "$(stat_of tcp_refused)" 70
+	read -r -a p <<<"$(flows udp 100 198.51.100.10)"
+	same "UDP has ports of its own" "$(distinct "${p[@]}")" 100
+	check "IPv6 does not care" pc ping -6 -c 1 -W 2 2001:db8:5::10
+	wait "$holder"
+	same "all closed, ports still used" "$(stat_of tcp_used)" 240
+	same "foreign packets seen by the border" "$(stat_of border_drops)" 0
+}
+
+times()
+{
+	bring_up --tcp-closed-seconds 5 --tcp-idle-seconds 20 \
+		--udp-seconds 2 --icmp-seconds 2
+	hold_flows 198.51.100.10 1 10
+	flows one 198.51.100.10 >/dev/null
+	flows udp 1 198.51.100.10 >/dev/null
+	same "after a close: TCP ports" "$(stat_of tcp_used)" 2
+	same "UDP ports" "$(stat_of udp_used)" 1
+	sleep 2.5
+	same "UDP time over: UDP ports" "$(stat_of udp_used)" 0
+	same "before the closed time is over: TCP ports" \
+		"$(stat_of tcp_used)" 2
+	sleep 4
+	same "after it, one still open: TCP ports" "$(stat_of tcp_used)" 1
+	wait "$holder"
+	same "that one just closed: TCP ports" "$(stat_of tcp_used)" 1
+	sleep 5.5
+	same "its time over as well: TCP ports" "$(stat_of tcp_used)" 0
+}
+
+linux_gateway()
+{
+	local p
+	bring_up --gateway linux
+	check "linux: IPv4 pc to srv" pc ping -c 1 -W 2 198.51.100.10
+	read -r -a p <<<"$(flows tcp 198.51.100.10 100)"
+	same "linux: of 100 connections pass" "${p[0]}" 100
+	same "linux: ports outside of the set" "$(outside "${p[@]:2}")" ""
+	same "linux: ports" "$(stat_of ports)" 240
+	same "linux: TCP ports used" "$(stat_of tcp_used)" 100
+	check "linux: 600 connections one after another" flows_in_turn 600
+	same "linux: foreign packets seen by the border" \
+		"$(stat_of border_drops)" 0
+}
+
+flows_in_turn()
+{
+	# shellcheck disable=SC2016 # for the inner shell
+	pc bash -c 'for i in $(seq "$0"); do
+		exec 3<>/dev/tcp/198.51.100.1$((i % 2))/7000 || exit 1
+		exec 3>&-
+	done' "$1"
+}
+
+two_lines()
+{
+	check "a second line beside this one" \
+		env UKAI_LINE_PREFIX=ukt05b "$line" up
+	check "it works" env UKAI_LINE_PREFIX=ukt05b "$line" enter pc \
+		ping -c 1 -W 2 198.51.100.10
+	check "it goes" env UKAI_LINE_PREFIX=ukt05b "$line" down
+	check "the first one still works" pc ping -c 1 -W 2 198.51.100.10
+}
+
+code=0
+"$line" up >"$work/out" 2>&1 || code=$?
+if [ $code != 0 ]; then
+	cat "$work/out"
+	exit $code
+fi
+"$line" down
+host_state >"$work/before"
+up_and_down
+reachability
+port_set
+mapping
+exhaustion
+times
+linux_gateway
+two_lines
+"$line" down
+check "at the end nothing is left behind" unchanged
+exit $failed
