@@ -3,6 +3,11 @@
 #ifndef UKAI_COMMANDS_H
 #define UKAI_COMMANDS_H
 
+#include "core/base.h"
+
+/* Are we root? If not, says that this command has to be. */
+bool command_is_root(const char *verb);
+
 int command_device(int argc, char **argv);
 int command_genkey(int argc, char **argv);
 int command_pubkey(int argc, char **argv);

@@ -254,17 +254,19 @@ leave_namespace(struct tun *t)
 }
 
 /* Have link_fd in the namespace that ns_fd stands for. Where it could not be
- * opened that is not tried again until the interface moves. */
+ * opened that is not tried again until the interface moves. The old one is
+ * closed last: the new one must not get its number, by which whoever waits on
+ * it tells them apart. */
 static void
 enter_namespace(struct tun *t, int ns_fd)
 {
+	int left = t->link_fd;
 	struct stat ns, own;
 
 	if (fstat(ns_fd, &ns) != 0)
 		return;
 	if (ns.st_dev == t->ns_dev && ns.st_ino == t->ns_ino)
 		return;
-	leave_namespace(t);
 	t->ns_dev = ns.st_dev;
 	t->ns_ino = ns.st_ino;
 	/* Our own needs no CAP_SYS_ADMIN to enter. */
@@ -273,6 +275,8 @@ enter_namespace(struct tun *t, int ns_fd)
 		t->link_fd = open_link_socket();
 	else
 		t->link_fd = open_link_socket_in(ns_fd);
+	if (left >= 0)
+		close(left);
 }
 
 static void

@@ -143,7 +143,8 @@ set_protocol_version(struct uapi_session *s, const struct span *v)
 
 /* The peer that the last public_key line named, made if need be; NULL: its
  * lines are to be ignored, or memory is out. It is looked up for every line,
- * since another connection may remove it between two of ours. */
+ * since another connection may remove it between two of ours; then it stays
+ * removed (P6, P9). */
 static struct wg_peer *
 named_peer(struct uapi_session *s)
 {
@@ -152,7 +153,14 @@ named_peer(struct uapi_session *s)
 	if (s->ignore)
 		return NULL;
 	p = wg_device_find(s->device, &s->key);
-	return p ? p : wg_device_add(s->device, &s->key);
+	if (!p && s->existed) {
+		s->ignore = true;
+		return NULL;
+	}
+	if (!p)
+		p = wg_device_add(s->device, &s->key);
+	s->existed = p != NULL;
+	return p;
 }
 
 static int
@@ -164,6 +172,7 @@ set_public_key(struct uapi_session *s, const struct span *v)
 	if (err)
 		return err;
 	s->in_peer = true;
+	s->existed = false;
 	s->ignore = own && memcmp(own, &s->key, sizeof(*own)) == 0;
 	return 0;
 }
@@ -187,8 +196,8 @@ set_update_only(struct uapi_session *s, const struct span *v)
 {
 	if (expect_true(v) != 0)
 		return UK_EINVAL;
-	if (!wg_device_find(s->device, &s->key))
-		s->ignore = true;
+	s->existed = true; /* or else it is not to be made */
+	(void)named_peer(s);
 	return 0;
 }
 
@@ -351,9 +360,9 @@ set_line(struct uapi_session *s, const char *line, size_t len)
 static int
 set_finish(struct uapi_session *s)
 {
-	if (s->in_peer && !s->ignore && !named_peer(s))
-		return UK_ENOMEM;
-	return 0;
+	if (!s->in_peer || named_peer(s) || s->ignore)
+		return 0;
+	return UK_ENOMEM;
 }
 
 /* ---- requests ---- */

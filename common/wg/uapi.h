@@ -27,6 +27,7 @@ struct uapi_session {
 	enum uapi_state state;
 	int error;            /* of this request so far; 0 */
 	bool in_peer;         /* a public_key line has come */
+	bool existed;         /* and the peer was found or made since */
 	bool ignore;          /* this peer's lines are for nobody */
 	struct wg_key key;    /* of the peer */
 };

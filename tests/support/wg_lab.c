@@ -91,7 +91,7 @@ lab_init(struct lab *l)
 {
 	lab_seed(1);
 	*l = (struct lab){
-	    .now = {.mono_ns = LAB_S(1000), .wall_ns = LAB_S(1790000000)},
+	    .now = {.mono_ns = LAB_S(1000), .wall_ns = LAB_S(1790000000) + LAB_MS(500)},
 	    .a = {.at = lab_at("192.0.2.1", 1001), .inner4 = 1, .inner6 = 1},
 	    .b = {.at = lab_at("192.0.2.2", 1002), .inner4 = 2, .inner6 = 2},
 	};
@@ -152,38 +152,40 @@ parse(const char *text)
 void
 lab_ip4(struct lab_msg *m, const char *src, const char *dst, size_t len)
 {
+	struct ip_addr from = parse(src), to = parse(dst);
 	uint8_t *p;
 
 	set_packet(m, len);
 	p = pbuf_data(&m->buf);
 	for (size_t i = 20; i < len; i++)
-		p[i] = (uint8_t)(i + parse(src).b[3]);
+		p[i] = (uint8_t)(i + from.b[3]);
 	memset(p, 0, 20);
 	p[0] = 0x45;
 	store_be16(p + 2, (uint16_t)len);
 	p[8] = 64;
 	p[9] = 253; /* for experiments */
-	memcpy(p + 12, parse(src).b, 4);
-	memcpy(p + 16, parse(dst).b, 4);
+	memcpy(p + 12, from.b, 4);
+	memcpy(p + 16, to.b, 4);
 	store_be16(p + 10, (uint16_t)~csum_fold(csum_add(0, p, 20)));
 }
 
 void
 lab_ip6(struct lab_msg *m, const char *src, const char *dst, size_t len)
 {
+	struct ip_addr from = parse(src), to = parse(dst);
 	uint8_t *p;
 
 	set_packet(m, len);
 	p = pbuf_data(&m->buf);
 	for (size_t i = 40; i < len; i++)
-		p[i] = (uint8_t)(i + parse(src).b[15]);
+		p[i] = (uint8_t)(i + from.b[15]);
 	memset(p, 0, 40);
 	p[0] = 0x60;
 	store_be16(p + 4, (uint16_t)(len - 40));
 	p[6] = 253;
 	p[7] = 64;
-	memcpy(p + 8, parse(src).b, 16);
-	memcpy(p + 24, parse(dst).b, 16);
+	memcpy(p + 8, from.b, 16);
+	memcpy(p + 24, to.b, 16);
 }
 
 void

@@ -405,7 +405,7 @@ test_load_size_limit(void **state)
 static void
 test_example(void **state)
 {
-	static const char file[] = UKAI_SOURCE "/deploy/examples/ukai.conf";
+	static const char file[] = UKAI_SOURCE "/deploy/examples/ukai0.conf";
 
 	(void)state;
 	diag_init(&diag, NULL);

@@ -668,6 +668,7 @@ test_no_loss_while_renewing(void **state)
 	assert_true(lab_ping(&l, &l.a, &l.b));
 	assert_true(lab_ping(&l, &l.b, &l.a));
 	assert_false(lab_open(&l, &l.a, &m, &l.b.at, &out));
+	assert_true(lab_next(&l, &l.a, &m)); /* a keepalive that is lost */
 	assert_true(lab_ping(&l, &l.b, &l.a));
 	assert_true(lab_ping(&l, &l.a, &l.b));
 	assert_true(lab_ping(&l, &l.b, &l.a));

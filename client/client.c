@@ -1,0 +1,407 @@
+#include "client.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control.h"
+#include "core/err.h"
+#include "dns.h"
+#include "endpoints.h"
+#include "firewall.h"
+#include "host/hostfw.h"
+#include "io/clock.h"
+#include "io/log.h"
+#include "io/service.h"
+#include "io/watch.h"
+#include "link.h"
+#include "routes.h"
+#include "stamp.h"
+
+#define STAMP_EVERY (30 * UK_NS_PER_S)
+/* More than dns_set() takes of both kinds together. */
+#define DNS_MAX 64
+
+struct client {
+	struct client_setup s;
+	struct netcfg *n;
+	struct undo *undo;
+	struct routes routes;
+	struct endpoints *endpoints;
+	uint32_t mtu;
+	struct tunnel *tunnel;
+	struct hostfw *firewall;
+	struct dns *dns;
+	struct watch *stamp_timer;
+	struct wg_key public_key; /* ours */
+	uint8_t stamp[WG_STAMP_LEN]; /* as saved */
+	struct log_limit stamp_complaint;
+	struct control *control;
+};
+
+static const struct conf_wg_interface *
+interface_of(const struct client *c)
+{
+	return &c->s.conf->interface;
+}
+
+/* ---- the steps, in the order of the table below ---- */
+
+static int
+open_journal(struct client *c, struct diag *d)
+{
+	unsigned left;
+	int err = netcfg_open(&c->n, d);
+
+	if (err < 0)
+		return err;
+	err = undo_open(&c->undo, c->s.paths->journal, d);
+	if (err < 0)
+		return err;
+	left = undo_count(c->undo);
+	if (left == 0)
+		return 0;
+	err = undo_all(c->undo, c->n, d);
+	if (err < 0) {
+		undo_close(c->undo);
+		c->undo = NULL;
+		return err;
+	}
+	log_msg(LOG_INFO, "%s: undid %u change%s that a killed run had left",
+	    c->s.name, left, left == 1 ? "" : "s");
+	return 0;
+}
+
+static int
+plan_routes(struct client *c, struct diag *d)
+{
+	const struct conf_wg_table *t = &interface_of(c)->table;
+	uint32_t free_table = 0;
+	int err = 0;
+
+	if (t->kind == CONF_WG_TABLE_AUTO)
+		err = routes_free_table(c->n, &free_table, d);
+	else if (c->s.conf->local_networks.n > 0)
+		diag_warn(d,
+		    "LocalNetworks has no effect without Table = auto: "
+		    "no rules are made");
+	if (err == 0)
+		err = routes_plan(&c->routes, c->s.conf, free_table);
+	if (err == 0)
+		err = routes_warn(&c->routes, c->s.conf, c->n, d);
+	return err;
+}
+
+static int
+look_up(struct client *c, struct diag *d)
+{
+	return endpoints_open(
+	    &c->endpoints, c->s.loop, c->s.conf, c->n, c->routes.mark, d);
+}
+
+static bool
+has_inner_v6(const struct client_conf *conf)
+{
+	for (size_t i = 0; i < conf->interface.address.n; i++)
+		if (conf->interface.address.item[i].addr.family == FAMILY_V6)
+			return true;
+	return false;
+}
+
+/* The smallest path to a peer; 0: none is known. */
+static uint32_t
+smallest_path(const struct client *c)
+{
+	struct netcfg_path path;
+	uint32_t least = 0;
+
+	for (size_t i = 0; i < c->s.conf->peers.n; i++) {
+		const struct endpoint *e = endpoints_get(c->endpoints, i);
+
+		if (e->addr.family == FAMILY_NONE ||
+		    netcfg_path(c->n, &e->addr, c->routes.mark, &path) < 0)
+			continue;
+		if (least == 0 || path.mtu < least)
+			least = path.mtu;
+	}
+	return least;
+}
+
+static int
+choose_mtu(struct client *c, struct diag *d)
+{
+	bool v6 = has_inner_v6(c->s.conf);
+	uint32_t path;
+
+	c->mtu = interface_of(c)->mtu;
+	if (c->mtu != 0 && c->mtu < 1280 && v6) {
+		diag_error(d,
+		    "MTU = %u is too small for the IPv6 address of %s: 1280 "
+		    "at least",
+		    (unsigned)c->mtu, c->s.name);
+		return UK_EINVAL;
+	}
+	if (c->mtu != 0)
+		return 0;
+	path = smallest_path(c);
+	c->mtu = link_mtu(path, v6);
+	if (path != 0 && path < c->mtu + LINK_OVERHEAD)
+		diag_warn(d,
+		    "the path to the relay takes only %u bytes: large packets "
+		    "will travel in fragments",
+		    (unsigned)path);
+	return 0;
+}
+
+static void
+on_ended(void *arg, enum tunnel_end why)
+{
+	struct client *c = arg;
+
+	log_msg(LOG_INFO, "%s: ending: %s was deleted", c->s.name,
+	    why == TUNNEL_GONE ? "the interface" : "its socket");
+	service_stop(c->s.loop);
+}
+
+static int
+open_tunnel(struct client *c, struct diag *d)
+{
+	struct tunnel_conf t;
+
+	tunnel_conf_default(&t);
+	t.name = c->s.name;
+	t.mtu = c->mtu;
+	t.port = interface_of(c)->listen_port;
+	t.mark = c->routes.mark;
+	t.ended = on_ended;
+	t.arg = c;
+	return tunnel_open(&c->tunnel, c->s.loop, &t, d);
+}
+
+static int
+add_peer(struct client *c, struct wg_device *dev, size_t i, struct diag *d)
+{
+	struct conf_wg_peer *conf = &c->s.conf->peers.item[i];
+	struct wg_peer *p;
+	struct wg_key key;
+	int err = 0;
+
+	memcpy(key.b, conf->public_key.b, sizeof(key.b));
+	if (memcmp(key.b, c->public_key.b, sizeof(key.b)) == 0) {
+		diag_warn(d,
+		    "the peer of line %u has our own key and is left "
+		    "out",
+		    conf->line);
+		return 0;
+	}
+	p = wg_device_add(dev, &key);
+	if (p == NULL)
+		return UK_ENOMEM;
+	memcpy(key.b, conf->preshared_key.b, sizeof(key.b));
+	wg_peer_set_psk(p, &key);
+	sodium_memzero(key.b, sizeof(key.b));
+	sodium_memzero(conf->preshared_key.b, sizeof(conf->preshared_key.b));
+	if (endpoints_get(c->endpoints, i)->addr.family != FAMILY_NONE)
+		wg_peer_set_endpoint(p, endpoints_get(c->endpoints, i));
+	for (size_t k = 0; k < conf->allowed.n && err == 0; k++)
+		err = wg_peer_allow(dev, p, &conf->allowed.item[k].prefix);
+	wg_peer_set_keepalive(p, conf->keepalive_s);
+	return err;
+}
+
+static int
+configure_device(struct client *c, struct diag *d)
+{
+	struct conf_wg_key *private = &c->s.conf->interface.private_key;
+	struct wg_device *dev = tunnel_device(c->tunnel);
+	struct wg_key key;
+	int err = 0;
+
+	memcpy(key.b, private->b, sizeof(key.b));
+	wg_device_set_private_key(dev, &key);
+	sodium_memzero(key.b, sizeof(key.b));
+	sodium_memzero(private->b, sizeof(private->b));
+	if (wg_device_public_key(dev) == NULL)
+		return UK_ECRYPTO;
+	c->public_key = *wg_device_public_key(dev);
+	stamp_load(c->stamp, c->s.paths->stamp, &c->public_key, d);
+	wg_device_set_last_stamp(dev, c->stamp);
+	for (size_t i = 0; i < c->s.conf->peers.n && err == 0; i++)
+		err = add_peer(c, dev, i, d);
+	return err;
+}
+
+static int
+open_link(struct client *c, struct diag *d)
+{
+	const struct conf_wg_addresses *a = &interface_of(c)->address;
+
+	return link_up(
+	    c->n, tunnel_ifindex(c->tunnel), c->s.name, a->item, a->n, d);
+}
+
+static int
+open_firewall(struct client *c, struct diag *d)
+{
+	const struct firewall_conf f = {.ifname = c->s.name,
+	    .mtu = c->mtu,
+	    .mark = c->routes.src_valid_mark ? c->routes.mark : 0,
+	    .address = interface_of(c)->address.item,
+	    .n = interface_of(c)->address.n};
+	char table[FIREWALL_TABLE_MAX];
+	struct text body = {0};
+	int err = hostfw_open(&c->firewall, d);
+
+	if (err < 0)
+		return err;
+	firewall_table(table, c->s.name);
+	firewall_body(&body, &f);
+	err = body.failed ? UK_ENOMEM
+			  : hostfw_apply(c->firewall, table, body.s, d);
+	text_fini(&body);
+	return err;
+}
+
+static int
+add_routes(struct client *c, struct diag *d)
+{
+	return routes_add(&c->routes, c->n, tunnel_ifindex(c->tunnel), d);
+}
+
+static int
+add_rules(struct client *c, struct diag *d)
+{
+	return routes_add_rules(&c->routes, c->undo, c->n, d);
+}
+
+static int
+set_dns(struct client *c, struct diag *d)
+{
+	const struct conf_wg_dns_list *l = &interface_of(c)->dns;
+	struct ip_addr server[DNS_MAX];
+	const char *search[DNS_MAX];
+	size_t n = 0, nsearch = 0;
+
+	for (size_t i = 0; i < l->n && i < DNS_MAX; i++) {
+		if (l->item[i].addr.family != FAMILY_NONE)
+			server[n++] = l->item[i].addr;
+		else
+			search[nsearch++] = l->item[i].domain;
+	}
+	return dns_set(
+	    &c->dns, c->undo, c->s.name, server, n, search, nsearch, d);
+}
+
+static void
+save_stamp(struct client *c)
+{
+	uint8_t now[WG_STAMP_LEN];
+
+	wg_device_last_stamp(tunnel_device(c->tunnel), now);
+	if (memcmp(now, c->stamp, sizeof(now)) == 0)
+		return;
+	if (stamp_save(c->s.paths->stamp, &c->public_key, now) == 0)
+		memcpy(c->stamp, now, sizeof(now));
+	else
+		log_limited(&c->stamp_complaint, clock_now().mono_ns, LOG_WARN,
+		    "cannot write %s", c->s.paths->stamp);
+}
+
+static void
+on_stamp_timer(void *arg)
+{
+	struct client *c = arg;
+
+	save_stamp(c);
+	watch_after(c->stamp_timer, STAMP_EVERY);
+}
+
+static int
+watch_tunnel(struct client *c, struct diag *d)
+{
+	(void)d;
+	c->stamp_timer = watch_timer(c->s.loop, on_stamp_timer, c);
+	if (c->stamp_timer == NULL)
+		return UK_ENOMEM;
+	watch_after(c->stamp_timer, STAMP_EVERY);
+	endpoints_watch(c->endpoints, c->tunnel);
+	tunnel_kick(c->tunnel);
+	return 0;
+}
+
+static int
+open_control(struct client *c, struct diag *d)
+{
+	const struct control_conf conf = {.loop = c->s.loop,
+	    .path = c->s.paths->control,
+	    .name = c->s.name,
+	    .since_s = clock_now().wall_ns / UK_NS_PER_S,
+	    .table = c->routes.table,
+	    .tunnel = c->tunnel,
+	    .conf = c->s.conf};
+	int err = client_paths_make(d);
+
+	return err < 0 ? err : control_open(&c->control, &conf, d);
+}
+
+static int (*const steps[])(struct client *c, struct diag *d) = {
+    open_journal,
+    plan_routes,
+    look_up,
+    choose_mtu,
+    open_tunnel,
+    configure_device,
+    open_link,
+    open_firewall,
+    add_routes,
+    add_rules,
+    set_dns,
+    watch_tunnel,
+    open_control,
+};
+
+int
+client_open(struct client **out, const struct client_setup *s, struct diag *d)
+{
+	struct client *c = calloc(1, sizeof(*c));
+	int err = c != NULL ? 0 : UK_ENOMEM;
+
+	if (c != NULL)
+		c->s = *s;
+	for (size_t i = 0; i < ARRAY_LEN(steps) && err == 0; i++)
+		err = steps[i](c, d);
+	if (err == 0) {
+		*out = c;
+		return 0;
+	}
+	if (err == UK_ENOMEM || err == UK_ECRYPTO)
+		diag_error(d, "%s", uk_strerror(err));
+	client_close(c, d);
+	return err;
+}
+
+int
+client_close(struct client *c, struct diag *d)
+{
+	int err = 0;
+
+	if (c == NULL)
+		return 0;
+	watch_close(c->stamp_timer);
+	if (c->stamp_timer != NULL)
+		save_stamp(c);
+	if (dns_clear(c->dns, d) < 0)
+		err = UK_ESYS;
+	if (c->undo != NULL && undo_all(c->undo, c->n, d) < 0)
+		err = UK_ESYS;
+	hostfw_close(c->firewall);
+	endpoints_close(c->endpoints);
+	tunnel_close(c->tunnel);
+	routes_fini(&c->routes);
+	undo_close(c->undo);
+	netcfg_close(c->n);
+	/* Last: who asked us to stop waits for this. */
+	control_close(c->control);
+	free(c);
+	return err;
+}

@@ -1,0 +1,150 @@
+#include "commands.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/err.h"
+#include "io/clock.h"
+#include "io/ctl.h"
+#include "io/service.h"
+#include "client/paths.h"
+#include "client/status.h"
+
+#define TIMEOUT_MS 5000
+
+static const char usage[] =
+    "Usage: ukai status [--json] [NAME]\n"
+    "\n"
+    "Show the tunnel NAME, or all that are up.\n"
+    "\n"
+    "  -j, --json   one object {\"tunnels\": [...]}; see ukai(1)\n";
+
+/* Add what NAME says to the list. Returns 0; UK_ENOENT: it is not running;
+ * others told on stderr. */
+static int
+ask(json_t *tunnels, const char *name)
+{
+	struct client_paths paths;
+	json_t *o = NULL;
+	char *answer = NULL;
+	struct diag d;
+	int err;
+
+	diag_init(&d, NULL);
+	err = client_paths(&paths, name, &d);
+	if (err == 0)
+		err =
+		    ctl_ask(paths.control, "status\n", TIMEOUT_MS, &answer, &d);
+	/* It ended while we asked. */
+	if (err == 0 && answer[0] == '\0')
+		err = UK_ENOENT;
+	if (err == 0)
+		o = json_loads(answer, 0, NULL);
+	free(answer);
+	if (err == 0 && !json_is_object(o)) {
+		diag_error(&d, "%s answers nonsense", name);
+		err = UK_EPROTO;
+	}
+	if (err < 0 && err != UK_ENOENT)
+		diag_print(&d, "ukai", stderr);
+	if (err == 0)
+		json_array_append(tunnels, o);
+	json_decref(o);
+	return err;
+}
+
+static int
+ask_all(json_t *tunnels)
+{
+	struct client_names l;
+	struct diag d;
+	int err, worst = 0;
+
+	diag_init(&d, NULL);
+	err = client_names_of_sockets(&l, &d);
+	if (err < 0) {
+		diag_print(&d, "ukai", stderr);
+		return err;
+	}
+	for (size_t i = 0; i < l.n; i++) {
+		err = ask(tunnels, l.name[i]);
+		if (err < 0 && err != UK_ENOENT)
+			worst = err;
+	}
+	client_names_fini(&l);
+	return worst;
+}
+
+static void
+print(const json_t *tunnels, bool json)
+{
+	uint64_t now_s = clock_now().wall_ns / UK_NS_PER_S;
+	json_t *all;
+
+	if (json) {
+		all = json_pack("{s:O}", "tunnels", tunnels);
+		json_dumpf(all, stdout, JSON_INDENT(2));
+		putchar('\n');
+		json_decref(all);
+		return;
+	}
+	for (size_t i = 0; i < json_array_size(tunnels); i++) {
+		if (i > 0)
+			putchar('\n');
+		status_print(json_array_get(tunnels, i), now_s, stdout);
+	}
+}
+
+static int
+report(const char *name, bool json)
+{
+	json_t *tunnels = json_array();
+	int err = name != NULL ? ask(tunnels, name) : ask_all(tunnels);
+	int code = EXIT_OK;
+
+	print(tunnels, json);
+	if (err < 0 && err != UK_ENOENT)
+		code = err == UK_EPERM ? EXIT_PERMISSION : EXIT_FAILED;
+	else if (json_array_size(tunnels) == 0)
+		code = EXIT_NOT_RUNNING;
+	if (code == EXIT_NOT_RUNNING && name != NULL)
+		fprintf(stderr, "ukai: %s is not running\n", name);
+	else if (code == EXIT_NOT_RUNNING)
+		fputs("ukai: no tunnel is up\n", stderr);
+	json_decref(tunnels);
+	return code;
+}
+
+int
+command_status(int argc, char **argv)
+{
+	static const struct option known[] = {
+	    {"json", no_argument, NULL, 'j'},
+	    {"help", no_argument, NULL, 'h'},
+	    {NULL, 0, NULL, 0},
+	};
+	const char *name = NULL;
+	bool json = false;
+	int o;
+
+	while ((o = getopt_long(argc, argv, "jh", known, NULL)) != -1) {
+		if (o == 'h') {
+			fputs(usage, stdout);
+			return EXIT_OK;
+		}
+		if (o != 'j')
+			return EXIT_USAGE;
+		json = true;
+	}
+	if (optind < argc)
+		name = argv[optind++];
+	if (optind < argc || (name != NULL && !client_name_ok(name))) {
+		fputs(usage, stderr);
+		return EXIT_USAGE;
+	}
+	if (!command_is_root("status"))
+		return EXIT_PERMISSION;
+	return report(name, json);
+}

@@ -1,0 +1,180 @@
+#include "commands.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "client/client.h"
+#include "core/err.h"
+#include "io/log.h"
+#include "io/service.h"
+#include "io/watch.h"
+
+#define DEFAULT_CONFIG "/etc/ukai/ukai0.conf"
+
+static const char usage[] =
+    "Usage: ukai up [--config FILE] [--foreground]\n"
+    "\n"
+    "Start the tunnel that FILE describes (" DEFAULT_CONFIG "); its interface\n"
+    "has the file's name without \".conf\". Goes to the background when the\n"
+    "tunnel is up. `ukai down` ends it and restores the host.\n"
+    "\n"
+    "  -c, --config FILE   a wg-quick configuration\n"
+    "  -f, --foreground    stay in the foreground\n"
+    "\n"
+    "See ukai(1) and ukai.conf(5).\n";
+
+struct options {
+	const char *config;
+	bool foreground, help;
+};
+
+static int
+parse(struct options *o, int argc, char **argv)
+{
+	static const struct option known[] = {
+	    {"config", required_argument, NULL, 'c'},
+	    {"foreground", no_argument, NULL, 'f'},
+	    {"help", no_argument, NULL, 'h'},
+	    {NULL, 0, NULL, 0},
+	};
+	int c;
+
+	*o = (struct options){.config = DEFAULT_CONFIG};
+	while ((c = getopt_long(argc, argv, "c:fh", known, NULL)) != -1) {
+		switch (c) {
+		case 'c':
+			o->config = optarg;
+			break;
+		case 'f':
+			o->foreground = true;
+			break;
+		case 'h':
+			o->help = true;
+			break;
+		default:
+			return UK_EINVAL;
+		}
+	}
+	if (optind == argc)
+		return 0;
+	fputs(usage, stderr);
+	return UK_EINVAL;
+}
+
+/* While the host is changed and while it is restored nothing may end us
+ * halfway. What comes meanwhile is delivered when the loop runs. */
+static void
+hold_signals(int how)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(how, &set, NULL);
+}
+
+static void
+on_running(void *arg)
+{
+	struct watch **first_turn = arg;
+
+	watch_close(*first_turn);
+	hold_signals(SIG_UNBLOCK);
+}
+
+static void
+run(uv_loop_t *loop)
+{
+	struct watch *first_turn = watch_timer(loop, on_running, &first_turn);
+
+	service_ready(false);
+	if (first_turn != NULL) {
+		watch_after(first_turn, 0);
+		service_run(loop);
+	}
+	hold_signals(SIG_BLOCK);
+}
+
+static int
+run_client(const char *name, const struct client_paths *paths,
+    struct client_conf *conf)
+{
+	struct client_setup s = {.name = name, .paths = paths, .conf = conf};
+	struct client *c = NULL;
+	uv_loop_t loop;
+	struct diag d;
+	int err, restored;
+
+	diag_init(&d, NULL);
+	uv_loop_init(&loop);
+	s.loop = &loop;
+	hold_signals(SIG_BLOCK);
+	err = client_open(&c, &s, &d);
+	diag_print(&d, "ukai", stderr);
+	if (err == 0)
+		run(&loop);
+	diag_init(&d, NULL);
+	restored = client_close(c, &d);
+	log_diag(&d);
+	service_drain(&loop);
+	return service_exit_code(err < 0 ? err : restored);
+}
+
+/* Everything that can be wrong with the file is said before anything is
+ * touched. */
+static int
+load(struct client_conf *conf, char name[static CLIENT_NAME_MAX],
+    struct client_paths *paths, const char *file)
+{
+	struct diag d;
+	int err;
+
+	diag_init(&d, NULL);
+	err = client_name_of_file(name, file, &d);
+	if (err == 0)
+		err = client_paths(paths, name, &d);
+	if (err == 0)
+		err = client_conf_load(conf, file, &d);
+	diag_print(&d, "ukai", stderr);
+	return err;
+}
+
+int
+command_up(int argc, char **argv)
+{
+	char name[CLIENT_NAME_MAX];
+	struct client_paths paths;
+	struct client_conf conf;
+	struct options o;
+	int err, code;
+
+	if (parse(&o, argc, argv) < 0)
+		return EXIT_USAGE;
+	if (o.help) {
+		fputs(usage, stdout);
+		return EXIT_OK;
+	}
+	if (!command_is_root("up"))
+		return EXIT_PERMISSION;
+	log_init("ukai", LOG_INFO);
+	service_harden();
+	err = load(&conf, name, &paths, o.config);
+	if (err < 0)
+		return err == UK_ENOENT ? EXIT_USAGE : service_exit_code(err);
+	if (!o.foreground && service_background() != 0) {
+		fprintf(
+		    stderr, "ukai: error: cannot fork: %s\n", strerror(errno));
+		client_conf_fini(&conf);
+		return EXIT_FAILED;
+	}
+	/* Locked memory is not inherited. */
+	service_harden();
+	code = run_client(name, &paths, &conf);
+	client_conf_fini(&conf);
+	return code;
+}

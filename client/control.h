@@ -1,0 +1,33 @@
+/* control: a running client's socket, NAME.sock in the run directory (C7).
+ * One request is one line:
+ *
+ *   status   the object of status.h on one line, then an empty line
+ *   stop     no answer; the connection ends when the host is restored
+ *
+ * Anything else ends the connection. */
+#ifndef UKAI_CONTROL_H
+#define UKAI_CONTROL_H
+
+#include "conf.h"
+#include "io/tunnel.h"
+
+struct control;
+
+struct control_conf {
+	uv_loop_t *loop; /* stopped by "stop" */
+	const char *path;
+	const char *name;
+	uint64_t since_s;
+	uint32_t table;
+	struct tunnel *tunnel;
+	const struct client_conf *conf;
+};
+
+/* Pointers in c must stay as long as the object. Returns 0; the errors of
+ * ctl_open(). */
+int control_open(
+    struct control **out, const struct control_conf *c, struct diag *d);
+/* The last thing a client does. NULL: no-op. */
+void control_close(struct control *c);
+
+#endif

@@ -1,0 +1,210 @@
+#include "paths.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "core/err.h"
+#include "host/os_err.h"
+
+static const char *
+directory(const char *variable, const char *usual)
+{
+	const char *v = getenv(variable);
+
+	return v != NULL && v[0] != '\0' ? v : usual;
+}
+
+static const char *
+run_dir(void)
+{
+	return directory("UKAI_RUN_DIR", "/run/ukai");
+}
+
+static const char *
+state_dir(void)
+{
+	return directory("UKAI_STATE_DIR", "/var/lib/ukai");
+}
+
+bool
+client_name_ok(const char *name)
+{
+	static const char chars[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				    "abcdefghijklmnopqrstuvwxyz"
+				    "0123456789_=+.-";
+	size_t len = strlen(name);
+
+	return len >= 1 && len < CLIENT_NAME_MAX && name[0] != '-' &&
+	       name[0] != '.' && strspn(name, chars) == len;
+}
+
+int
+client_name_of_file(
+    char name[static CLIENT_NAME_MAX], const char *file, struct diag *d)
+{
+	static const char suffix[] = ".conf";
+	const char *slash = strrchr(file, '/');
+	const char *base = slash != NULL ? slash + 1 : file;
+	size_t len = strlen(base), cut = sizeof(suffix) - 1;
+	char text[CLIENT_NAME_MAX] = "";
+
+	if (len > cut && strcmp(base + len - cut, suffix) == 0)
+		len -= cut;
+	if (len < sizeof(text))
+		memcpy(text, base, len);
+	if (!client_name_ok(text)) {
+		diag_error(d,
+		    "\"%.*s\" cannot be an interface's name, and the interface "
+		    "is named after its file: NAME.conf, NAME of 1 to 15 "
+		    "letters, digits and _=+.-",
+		    (int)len, base);
+		return UK_EINVAL;
+	}
+	memcpy(name, text, sizeof(text));
+	return 0;
+}
+
+static bool
+put(char out[static CLIENT_PATH_MAX], const char *dir, const char *name,
+    const char *suffix)
+{
+	int n = snprintf(out, CLIENT_PATH_MAX, "%s/%s%s", dir, name, suffix);
+
+	return dir[0] == '/' && n > 0 && n < CLIENT_PATH_MAX;
+}
+
+int
+client_paths(struct client_paths *p, const char *name, struct diag *d)
+{
+	if (!put(p->control, run_dir(), name, ".sock")) {
+		diag_error(d, "UKAI_RUN_DIR is not an absolute path of at most "
+			      "80 characters");
+		return UK_EINVAL;
+	}
+	if (!put(p->journal, state_dir(), name, ".journal") ||
+	    !put(p->stamp, state_dir(), name, ".stamp")) {
+		diag_error(d, "UKAI_STATE_DIR is not an absolute path of at "
+			      "most 80 characters");
+		return UK_EINVAL;
+	}
+	put(p->uapi, "/var/run/wireguard", name, ".sock");
+	return 0;
+}
+
+int
+client_paths_make(struct diag *d)
+{
+	const char *dir = run_dir();
+	struct stat st;
+
+	if (mkdir(dir, 0700) < 0 && errno != EEXIST) {
+		diag_error(d, "cannot make %s: %s", dir, strerror(errno));
+		return os_err(errno);
+	}
+	if (lstat(dir, &st) < 0 || !S_ISDIR(st.st_mode) ||
+	    st.st_uid != geteuid() || (st.st_mode & 022) != 0) {
+		diag_error(
+		    d, "%s is not a directory that only we can write to", dir);
+		return UK_EPERM;
+	}
+	return 0;
+}
+
+static void
+remove_dead(const char *path)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return;
+	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
+	if (connect(fd, (const struct sockaddr *)&a, sizeof(a)) < 0 &&
+	    errno == ECONNREFUSED)
+		unlink(path);
+	close(fd);
+}
+
+void
+client_paths_remove_dead(const struct client_paths *p)
+{
+	remove_dead(p->control);
+	remove_dead(p->uapi);
+}
+
+/* The length of NAME in "NAME" suffix; 0: not of that form. */
+static size_t
+name_len(const char *file, const char *suffix)
+{
+	char name[CLIENT_NAME_MAX] = "";
+	size_t len = strlen(file), cut = strlen(suffix);
+
+	if (len <= cut || len - cut >= sizeof(name) ||
+	    strcmp(file + len - cut, suffix) != 0)
+		return 0;
+	memcpy(name, file, len - cut);
+	return client_name_ok(name) ? len - cut : 0;
+}
+
+static int
+is_socket(const struct dirent *e)
+{
+	return name_len(e->d_name, ".sock") > 0;
+}
+
+static int
+is_journal(const struct dirent *e)
+{
+	return name_len(e->d_name, ".journal") > 0;
+}
+
+static int
+list(struct client_names *l, const char *dir, const char *suffix,
+    int (*filter)(const struct dirent *), struct diag *d)
+{
+	struct dirent **e;
+	int n = scandir(dir, &e, filter, alphasort);
+
+	*l = (struct client_names){.name = NULL};
+	if (n < 0 && errno == ENOENT)
+		return 0;
+	if (n < 0) {
+		diag_error(d, "cannot read %s: %s%s", dir, strerror(errno),
+		    errno == EACCES ? "; run as root" : "");
+		return os_err(errno);
+	}
+	l->name = calloc((size_t)n + 1, sizeof(*l->name));
+	for (int i = 0; i < n; i++) {
+		if (l->name != NULL)
+			memcpy(l->name[l->n++], e[i]->d_name,
+			    name_len(e[i]->d_name, suffix));
+		free(e[i]);
+	}
+	free(e);
+	return l->name != NULL ? 0 : UK_ENOMEM;
+}
+
+int
+client_names_of_sockets(struct client_names *l, struct diag *d)
+{
+	return list(l, run_dir(), ".sock", is_socket, d);
+}
+
+int
+client_names_of_journals(struct client_names *l, struct diag *d)
+{
+	return list(l, state_dir(), ".journal", is_journal, d);
+}
+
+void
+client_names_fini(struct client_names *l)
+{
+	free(l->name);
+	*l = (struct client_names){.name = NULL};
+}

@@ -1,0 +1,287 @@
+#include "routes.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <net/if.h>
+
+#include "core/err.h"
+
+#define TABLE_MAIN 254
+#define TABLE_END (ROUTES_TABLE_FIRST + ROUTES_TABLES)
+
+_Static_assert(ROUTES_PRIORITY_LOCAL + ROUTES_TABLES <= ROUTES_PRIORITY_SOME,
+    "what stays on the line is looked at first");
+
+int
+routes_free_table(struct netcfg *n, uint32_t *table, struct diag *d)
+{
+	for (uint32_t t = ROUTES_TABLE_FIRST; t < TABLE_END; t++) {
+		bool used;
+		int err = netcfg_table_used(n, t, &used);
+
+		if (err < 0) {
+			diag_error(d, "cannot read the routing tables: %s",
+			    uk_strerror(err));
+			return err;
+		}
+		if (!used) {
+			*table = t;
+			return 0;
+		}
+	}
+	diag_error(d, "the routing tables %u to %u are all in use",
+	    ROUTES_TABLE_FIRST, TABLE_END - 1);
+	return UK_ELIMIT;
+}
+
+static int
+compare(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct ip_prefix));
+}
+
+/* The kernel makes this route itself when the address is added. */
+static bool
+is_own_network(const struct conf_wg_addresses *l, const struct ip_prefix *p)
+{
+	struct ip_prefix own;
+
+	for (size_t i = 0; i < l->n; i++) {
+		ip_ifaddr_prefix(&l->item[i], &own);
+		if (compare(&own, p) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int
+plan_prefixes(struct routes *r, const struct client_conf *c)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->peers.n; i++)
+		n += c->peers.item[i].allowed.n;
+	r->prefix = calloc(n + 1, sizeof(*r->prefix));
+	if (r->prefix == NULL)
+		return UK_ENOMEM;
+	n = 0;
+	for (size_t i = 0; i < c->peers.n; i++) {
+		const struct conf_wg_allowed_list *l =
+		    &c->peers.item[i].allowed;
+
+		for (size_t k = 0; k < l->n; k++)
+			r->prefix[n++] = l->item[k].prefix;
+	}
+	qsort(r->prefix, n, sizeof(*r->prefix), compare);
+	for (size_t i = 0; i < n; i++) {
+		const struct ip_prefix *p = &r->prefix[i];
+
+		if (r->n > 0 && compare(p, &r->prefix[r->n - 1]) == 0)
+			continue;
+		if (r->table == TABLE_MAIN &&
+		    is_own_network(&c->interface.address, p))
+			continue;
+		r->prefix[r->n++] = *p;
+	}
+	return 0;
+}
+
+static bool
+has_family(const struct routes *r, uint8_t family)
+{
+	for (size_t i = 0; i < r->n; i++)
+		if (r->prefix[i].addr.family == family)
+			return true;
+	return false;
+}
+
+static bool
+has_prefix(const struct routes *r, uint8_t family, uint8_t first, uint8_t bits)
+{
+	const struct ip_prefix p = {{family, {first}}, bits};
+
+	return bsearch(&p, r->prefix, r->n, sizeof(p), compare) != NULL;
+}
+
+/* Two halves are what people write who do not want to replace the default
+ * route. */
+static bool
+has_all(const struct routes *r, uint8_t family)
+{
+	return has_prefix(r, family, 0, 0) ||
+	       (has_prefix(r, family, 0, 1) && has_prefix(r, family, 0x80, 1));
+}
+
+static void
+plan_local(
+    struct routes *r, uint8_t family, const struct client_networks *local)
+{
+	for (size_t i = 0; i < local->n; i++) {
+		if (local->item[i].addr.family != family)
+			continue;
+		r->rule[r->nrules++] = (struct netcfg_rule){
+		    .family = family,
+		    .priority =
+			ROUTES_PRIORITY_LOCAL + r->table - ROUTES_TABLE_FIRST,
+		    .table = TABLE_MAIN,
+		    .to = local->item[i],
+		    .suppress_prefixlength = -1,
+		};
+	}
+}
+
+static int
+plan_rules(struct routes *r, const struct client_conf *c)
+{
+	static const uint8_t families[] = {FAMILY_V4, FAMILY_V6};
+
+	r->rule = calloc(c->local_networks.n + 2, sizeof(*r->rule));
+	if (r->rule == NULL)
+		return UK_ENOMEM;
+	for (size_t i = 0; i < ARRAY_LEN(families); i++)
+		if (has_family(r, families[i]))
+			plan_local(r, families[i], &c->local_networks);
+	for (size_t i = 0; i < ARRAY_LEN(families); i++) {
+		if (!has_family(r, families[i]))
+			continue;
+		r->rule[r->nrules++] = (struct netcfg_rule){
+		    .family = families[i],
+		    .priority = has_all(r, families[i]) ? ROUTES_PRIORITY_ALL
+							: ROUTES_PRIORITY_SOME,
+		    .table = r->table,
+		    .mark = r->mark,
+		    .mask = UINT32_MAX,
+		    .invert = true,
+		    .suppress_prefixlength = -1,
+		};
+	}
+	return 0;
+}
+
+int
+routes_plan(struct routes *r, const struct client_conf *c, uint32_t free_table)
+{
+	const struct conf_wg_interface *i = &c->interface;
+	int err;
+
+	*r = (struct routes){.mark = i->fwmark};
+	if (i->table.kind == CONF_WG_TABLE_OFF)
+		return 0;
+	r->table = i->table.number;
+	if (i->table.kind == CONF_WG_TABLE_AUTO) {
+		r->table = free_table;
+		r->mark = i->fwmark != 0 ? i->fwmark : free_table;
+	}
+	err = plan_prefixes(r, c);
+	if (err == 0 && i->table.kind == CONF_WG_TABLE_AUTO) {
+		r->all_v4 = has_all(r, FAMILY_V4);
+		r->all_v6 = has_all(r, FAMILY_V6);
+		r->src_valid_mark = has_family(r, FAMILY_V4);
+		err = plan_rules(r, c);
+	}
+	if (err < 0)
+		routes_fini(r);
+	return err;
+}
+
+void
+routes_fini(struct routes *r)
+{
+	free(r->prefix);
+	free(r->rule);
+	*r = (struct routes){.table = 0};
+}
+
+static bool
+is_named(const struct client_networks *l, const struct ip_prefix *p)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (l->item[i].bits <= p->bits &&
+		    ip_prefix_contains(&l->item[i], &p->addr))
+			return true;
+	return false;
+}
+
+bool
+routes_take(const struct routes *r, const struct client_conf *c,
+    const struct ip_ifaddr *own, struct ip_prefix *network)
+{
+	bool v6 = own->addr.family == FAMILY_V6;
+
+	if (!(v6 ? r->all_v6 : r->all_v4) ||
+	    !conf_wg_is_host_address(&own->addr))
+		return false;
+	/* fe80::/10: the link is part of the address. */
+	if (v6 && own->addr.b[0] == 0xfe && (own->addr.b[1] & 0xc0) == 0x80)
+		return false;
+	if (own->bits == (v6 ? 128 : 32))
+		return false;
+	ip_ifaddr_prefix(own, network);
+	return !is_named(&c->local_networks, network);
+}
+
+struct warning {
+	const struct routes *r;
+	const struct client_conf *c;
+	struct diag *d;
+};
+
+static bool
+warn_of(void *arg, unsigned ifindex, const struct ip_addr *a, uint8_t bits)
+{
+	const struct warning *w = arg;
+	const struct ip_ifaddr own = {*a, bits};
+	char name[IF_NAMESIZE], text[IP_PREFIX_TEXT_MAX];
+	struct ip_prefix p;
+
+	if (!routes_take(w->r, w->c, &own, &p))
+		return true;
+	ip_prefix_format(&p, text);
+	diag_warn(w->d,
+	    "the network %s of %s goes into the tunnel too; to keep it on the "
+	    "line, add to the section [Ukai]: LocalNetworks = %s",
+	    text, if_indextoname(ifindex, name) ? name : "a link", text);
+	return true;
+}
+
+int
+routes_warn(const struct routes *r, const struct client_conf *c,
+    struct netcfg *n, struct diag *d)
+{
+	struct warning w = {r, c, d};
+
+	if (!r->all_v4 && !r->all_v6)
+		return 0;
+	return netcfg_addr_each(n, warn_of, &w);
+}
+
+int
+routes_add(
+    const struct routes *r, struct netcfg *n, unsigned ifindex, struct diag *d)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < r->n && err == 0; i++) {
+		struct netcfg_route route = {
+		    .dst = r->prefix[i], .ifindex = ifindex, .table = r->table};
+
+		err = netcfg_route_add(n, &route, d);
+	}
+	return err;
+}
+
+int
+routes_add_rules(
+    const struct routes *r, struct undo *u, struct netcfg *n, struct diag *d)
+{
+	for (size_t i = 0; i < r->nrules; i++) {
+		int err = undo_rule(u, n, &r->rule[i], d);
+
+		if (err < 0)
+			return err;
+	}
+	if (!r->src_valid_mark)
+		return 0;
+	return undo_sysctl(u, "net/ipv4/conf/all/src_valid_mark", "1", d);
+}

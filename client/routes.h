@@ -1,0 +1,62 @@
+/* routes: which routes and policy rules a configuration needs.
+ *
+ * All tunnelled prefixes go into a table of their own, which everything but
+ * the tunnel's own datagrams (by their mark, R6) looks at before main: a more
+ * specific route that a DHCP server puts into main does not get around it
+ * (R3). What stays on the line is what LocalNetworks names, nothing else
+ * (R5). With "Table = N" the routes go there and the rest is the user's. */
+#ifndef UKAI_ROUTES_H
+#define UKAI_ROUTES_H
+
+#include "conf.h"
+#include "host/undo.h"
+
+/* Tables of our own: from 51820, as wg-quick(8) counts. */
+#define ROUTES_TABLE_FIRST 51820
+#define ROUTES_TABLES 1000
+
+/* Rules' priorities; main's is 32766. What stays on the line comes first, at
+ * a place for each table, so that two tunnels may name the same network. Of
+ * several tunnels those for everything come last. */
+#define ROUTES_PRIORITY_LOCAL 19000
+#define ROUTES_PRIORITY_SOME 20001
+#define ROUTES_PRIORITY_ALL 20002
+
+struct routes {
+	uint32_t table; /* 0: no routes */
+	uint32_t mark; /* of our datagrams; 0: none */
+	struct ip_prefix *prefix; /* in order, each once */
+	size_t n;
+	struct netcfg_rule *rule; /* to be added in this order */
+	size_t nrules;
+	bool src_valid_mark; /* net/ipv4/conf/all/src_valid_mark = 1 */
+	bool all_v4, all_v6; /* a default route, in one or in two halves */
+};
+
+/* The first of our tables that nobody uses. Returns 0; UK_ELIMIT, or the
+ * errors of netcfg_table_used(), told to d. */
+int routes_free_table(struct netcfg *n, uint32_t *table, struct diag *d);
+
+/* Pure. free_table, one of our tables, is used with "Table = auto". Returns 0;
+ * UK_ENOMEM. */
+int routes_plan(
+    struct routes *r, const struct client_conf *c, uint32_t free_table);
+void routes_fini(struct routes *r); /* a zero struct is fine */
+
+/* Would the plan take a network that is on the host's own link into the
+ * tunnel, unasked? Pure. */
+bool routes_take(const struct routes *r, const struct client_conf *c,
+    const struct ip_ifaddr *own, struct ip_prefix *network);
+/* Warn of each such network: its hosts are out of reach by the link. */
+int routes_warn(const struct routes *r, const struct client_conf *c,
+    struct netcfg *n, struct diag *d);
+
+/* The interface must be up. The routes go with it. Returns 0 or the errors of
+ * netcfg.h. */
+int routes_add(
+    const struct routes *r, struct netcfg *n, unsigned ifindex, struct diag *d);
+/* Rules and sysctl, through the journal. */
+int routes_add_rules(
+    const struct routes *r, struct undo *u, struct netcfg *n, struct diag *d);
+
+#endif

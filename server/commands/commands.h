@@ -1,0 +1,11 @@
+/* commands: one function a verb, one file a function. argv[0] is the verb.
+ * Each returns an exit code (io/service.h) and prints its own messages. */
+#ifndef UKAI_SERVER_COMMANDS_H
+#define UKAI_SERVER_COMMANDS_H
+
+int command_serve(int argc, char **argv);
+int command_check(int argc, char **argv);
+int command_status(int argc, char **argv);
+int command_restore(int argc, char **argv);
+
+#endif

@@ -1,0 +1,87 @@
+#include "options.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/err.h"
+#include "core/value.h"
+#include "io/service.h"
+#include "paths.h"
+
+/* Returns false for what is not an option of the verb. */
+static bool
+take(struct options *o, int option)
+{
+	switch (option) {
+	case 'c':
+		o->config = optarg;
+		return true;
+	case 'i':
+		o->interface = optarg;
+		return true;
+	case 'b':
+		o->background = true;
+		return true;
+	case 'f':
+		o->background = false;
+		return true;
+	case 'v':
+		o->verbose = true;
+		return true;
+	case 'j':
+		o->json = true;
+		return true;
+	default:
+		return false;
+	}
+}
+
+bool
+options_parse(struct options *o, int argc, char **argv,
+    const char *short_options, const struct option *long_options,
+    const char *usage, int *code)
+{
+	int option;
+
+	*o = (struct options){.config = PATHS_CONFIG};
+	*code = EXIT_USAGE;
+	while ((option = getopt_long(
+		    argc, argv, short_options, long_options, NULL)) != -1) {
+		if (option == 'h') {
+			fputs(usage, stdout);
+			*code = EXIT_OK;
+			return true;
+		}
+		if (!take(o, option))
+			return true;
+	}
+	if (optind != argc) {
+		fputs(usage, stderr);
+		return true;
+	}
+	if (o->interface != NULL &&
+	    !value_is_ifname(o->interface, strlen(o->interface))) {
+		fprintf(stderr,
+		    "ukai-relay: error: \"%s\" is not an interface's name\n",
+		    o->interface);
+		return true;
+	}
+	return false;
+}
+
+int
+options_load(struct server_conf *c, const struct options *o, struct diag *d)
+{
+	switch (server_conf_load(c, o->config, d)) {
+	case 0:
+		return EXIT_OK;
+	case UK_EPERM:
+		return EXIT_PERMISSION;
+	case UK_ENOMEM:
+	case UK_ESYS:
+	case UK_EAGAIN:
+		return EXIT_FAILED;
+	default:
+		return EXIT_USAGE;
+	}
+}

@@ -1,0 +1,78 @@
+#include "commands.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/err.h"
+#include "host/undo.h"
+#include "io/service.h"
+#include "options.h"
+#include "paths.h"
+
+/* More relays than this on one host: name them by --interface. */
+#define RELAYS_MAX 64
+
+static const char usage[] =
+    "Usage: ukai-relay restore [--interface NAME]\n"
+    "\n"
+    "Undo the changes to this host that a killed relay left behind. A running\n"
+    "relay is left alone.\n"
+    "\n"
+    "  -i, --interface NAME   that relay only\n";
+
+static int
+restore(const char *ifname, struct netcfg *n, struct diag *d)
+{
+	char path[PATHS_MAX];
+	struct undo *u;
+	unsigned count;
+	int err = paths_make(path, PATHS_JOURNAL, ifname, d);
+
+	if (err < 0)
+		return err;
+	err = undo_open(&u, path, d);
+	if (err < 0)
+		return err;
+	count = undo_count(u);
+	err = undo_all(u, n, d);
+	printf("%s: undone: %u of %u changes\n", ifname, count - undo_count(u),
+	    count);
+	undo_close(u);
+	return err;
+}
+
+int
+command_restore(int argc, char **argv)
+{
+	static const struct option long_options[] = {
+	    {"interface", required_argument, NULL, 'i'},
+	    {"help", no_argument, NULL, 'h'},
+	    {NULL, 0, NULL, 0},
+	};
+	char ifname[RELAYS_MAX][16];
+	struct netcfg *netcfg = NULL;
+	struct options o;
+	struct diag d;
+	size_t n = 1;
+	int code, err;
+
+	if (options_parse(&o, argc, argv, "i:h", long_options, usage, &code))
+		return code;
+	if (o.interface != NULL)
+		snprintf(ifname[0], sizeof(ifname[0]), "%s", o.interface);
+	else
+		n = paths_list(PATHS_JOURNAL, ifname, RELAYS_MAX);
+	if (n == 0)
+		puts("nothing to undo");
+	diag_init(&d, NULL);
+	err = netcfg_open(&netcfg, &d);
+	code = service_exit_code(err);
+	for (size_t i = 0; i < n && i < RELAYS_MAX && netcfg != NULL; i++) {
+		err = restore(ifname[i], netcfg, &d);
+		if (err < 0)
+			code = err == UK_EPERM ? EXIT_PERMISSION : EXIT_FAILED;
+	}
+	netcfg_close(netcfg);
+	diag_print(&d, "ukai-relay", stderr);
+	return code;
+}

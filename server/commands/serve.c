@@ -1,0 +1,125 @@
+#include "commands.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <linux/capability.h>
+
+#include "conf.h"
+#include "core/err.h"
+#include "io/log.h"
+#include "io/service.h"
+#include "options.h"
+#include "paths.h"
+#include "relay.h"
+#include "survey.h"
+
+static const char usage[] =
+    "Usage: ukai-relay serve [--config FILE] [--background]\n"
+    "\n"
+    "Run the relay until SIGTERM; then everything that it changed on this\n"
+    "host is as it was before.\n"
+    "\n"
+    "  -c, --config FILE   configuration, default " PATHS_CONFIG "\n"
+    "  -b, --background    return once it serves\n"
+    "  -v, --verbose       tell more\n";
+
+/* CAP_NET_ADMIN is what it takes; root has it, and so may a service of
+ * another user. */
+static bool
+may_administer(void)
+{
+	struct __user_cap_header_struct h = {
+	    .version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct cap[_LINUX_CAPABILITY_U32S_3];
+
+	if (syscall(SYS_capget, &h, cap) != 0)
+		return geteuid() == 0;
+	return (cap[CAP_TO_INDEX(CAP_NET_ADMIN)].effective &
+		   CAP_TO_MASK(CAP_NET_ADMIN)) != 0;
+}
+
+static int
+run(const struct server_conf *c)
+{
+	struct relay *r = NULL;
+	uv_loop_t loop;
+	struct diag d;
+	int err, code;
+
+	diag_init(&d, NULL);
+	survey_firewalls(c, &d);
+	survey_listeners(c, &d);
+	uv_loop_init(&loop);
+	err = relay_open(&r, &loop, c, &d);
+	code = service_exit_code(err);
+	diag_print(&d, "ukai-relay", stderr);
+	diag_init(&d, NULL);
+	if (err == 0) {
+		log_msg(LOG_INFO, "%s serves %zu clients on UDP port %u",
+		    c->interface, c->peers.n, tunnel_port(relay_tunnel(r)));
+		service_ready(true);
+		service_run(&loop);
+		if (relay_lost_interface(r))
+			code = EXIT_FAILED;
+		relay_close(r, &d);
+		log_diag(&d);
+		if (d.errors > 0)
+			code = EXIT_FAILED;
+	}
+	service_drain(&loop);
+	return code;
+}
+
+static int
+serve(const struct options *o)
+{
+	struct server_conf c;
+	struct diag d;
+	int code;
+
+	service_harden();
+	diag_init(&d, NULL);
+	code = options_load(&c, o, &d);
+	diag_print(&d, "ukai-relay", stderr);
+	if (code != EXIT_OK)
+		return code;
+	if (!may_administer()) {
+		fputs("ukai-relay: error: serving needs root, or the "
+		      "capability CAP_NET_ADMIN\n",
+		    stderr);
+		code = EXIT_PERMISSION;
+	} else if (o->background && service_background() != 0) {
+		fprintf(stderr, "ukai-relay: error: cannot fork: %s\n",
+		    strerror(errno));
+		code = EXIT_FAILED;
+	} else {
+		code = run(&c);
+	}
+	server_conf_fini(&c);
+	return code;
+}
+
+int
+command_serve(int argc, char **argv)
+{
+	static const struct option long_options[] = {
+	    {"config", required_argument, NULL, 'c'},
+	    {"background", no_argument, NULL, 'b'},
+	    {"foreground", no_argument, NULL, 'f'},
+	    {"verbose", no_argument, NULL, 'v'},
+	    {"help", no_argument, NULL, 'h'},
+	    {NULL, 0, NULL, 0},
+	};
+	struct options o;
+	int code;
+
+	if (options_parse(&o, argc, argv, "c:bfvh", long_options, usage, &code))
+		return code;
+	log_init("ukai-relay", o.verbose ? LOG_DEBUG : LOG_INFO);
+	return serve(&o);
+}

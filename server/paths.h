@@ -1,0 +1,30 @@
+/* paths: where a relay keeps what it needs while it runs and afterwards.
+ * UKAI_RUN_DIR and UKAI_STATE_DIR in the environment change the folders, for
+ * tests with several hosts on one file system. */
+#ifndef UKAI_SERVER_PATHS_H
+#define UKAI_SERVER_PATHS_H
+
+#include "core/diag.h"
+
+#define PATHS_MAX 256
+#define PATHS_CONFIG "/etc/ukai/relay.conf"
+
+enum paths_kind {
+	PATHS_SOCKET, /* of the running relay's control */
+	PATHS_JOURNAL, /* of host changes to undo */
+	PATHS_STAMPS,
+};
+
+/* Path for the relay of an interface. Returns 0; UK_EINVAL: too long, told
+ * to d. */
+int paths_make(char path[static PATHS_MAX], enum paths_kind kind,
+    const char *ifname, struct diag *d);
+
+/* The folder of a kind. */
+const char *paths_folder(enum paths_kind kind);
+
+/* Names of the interfaces that have such a file, at most cap of them.
+ * Returns how many there are. */
+size_t paths_list(enum paths_kind kind, char (*ifname)[16], size_t cap);
+
+#endif

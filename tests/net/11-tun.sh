@@ -1,0 +1,355 @@
+#!/bin/bash
+# 11-tun: common/io/tun on real interfaces: what becomes of one that moves to
+# another namespace, offloads, MTUs.
+#
+#    M  the probe runs here (tests/support/tun_probe.c)
+#    A  first interface goes here     10.11.0.1, 2001:db8:11::1
+#    B  second one                    10.11.0.2, 2001:db8:11::2
+#
+# For traffic the probe carries packets from the one interface to the other.
+# One line of output for a check; exit 0 when all hold, 77 when the machine has
+# no namespaces or no TUN.
+set -u
+
+here=$(cd "$(dirname "$0")" && pwd)
+root=${here%/tests/net}
+build=${UKAI_BUILD:-$root/build}
+probe=$build/tests/ukai-test-tun-probe
+m=ukt11-$$-m
+a=ukt11-$$-a
+b=ukt11-$$-b
+work=$(mktemp -d "/tmp/ukt11.XXXXXX")
+# shellcheck source=tests/net/probes
+. "$here/probes"
+
+# shellcheck disable=SC2317,SC2329
+cleanup()
+{
+	end_probes
+	ip netns del "$m" 2>/dev/null
+	ip netns del "$a" 2>/dev/null
+	ip netns del "$b" 2>/dev/null
+	rm -rf "$work"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM
+
+gone()
+{
+	! ip -n "$m" link show "$1" >/dev/null 2>&1
+}
+
+# An event is there within a second, and afterwards the interface looks so.
+# event_then WHAT PATTERN
+event_then()
+{
+	say x event 0 1000
+	is "$1: noticed" yes
+	say x refresh 0
+	is "$1: seen" "$2"
+}
+
+for program in "$probe" "$build/tests/ukai-test-udp-probe"; do
+	[ -x "$program" ] || {
+		echo "$program is missing: build first, or set UKAI_BUILD"
+		exit 1
+	}
+done
+[ -e /dev/net/tun ] || {
+	echo "no /dev/net/tun here"
+	exit 77
+}
+ip netns add "$m" 2>/dev/null && ip netns add "$a" && ip netns add "$b" || {
+	echo "no network namespaces here"
+	exit 77
+}
+for ns in "$m" "$a" "$b"; do
+	ip netns exec "$ns" sysctl -qw net.ipv6.conf.all.accept_dad=0 \
+		net.ipv6.conf.default.accept_dad=0
+	ip -n "$ns" link set lo up
+done
+start x "$m" "$probe"
+
+echo "# opening"
+say x open 0 t0 mtu 1380
+is "made, with its MTU" "state=new name=t0 index=known mtu=1380 event=yes"
+holds "down, without addresses" \
+	[ -z "$(ip -n "$m" addr show dev t0 up)" ]
+say x open 1 t0
+is "a name in use" "error -12 an interface t0 exists already*"
+say x close 0
+is "closed" ok
+holds "closing removes it" gone t0
+ip -n "$m" tuntap add dev t0 mode tun
+say x open 0 t0
+is "a persistent device of somebody else's" "error -12 *"
+ip -n "$m" link del t0
+for name in a/b abcdefghijklmnop t%d . ..; do
+	say x open 0 "$name"
+	is "not a name: $name" "error -2 *cannot be an interface's name*"
+done
+say x open 0 abcdefghijklmno
+is "the longest name" "state=new name=abcdefghijklmno *"
+say x close 0
+say x open 0 t0 mtu 70000
+is "an MTU that cannot be" "error -11 cannot set the MTU of t0 to 70000*"
+holds "and nothing is left" gone t0
+start plain "$m" setpriv --bounding-set=-net_admin --inh-caps=-net_admin \
+	"$probe"
+say plain open 0 t0
+is "not permitted" "error -8 not permitted to make the interface t0*"
+start bare "$m" unshare -m sh -c \
+	'mount -t tmpfs none /dev/net && exec "$0"' "$probe"
+say bare open 0 t0
+is "no /dev/net/tun" "error -6 /dev/net/tun is missing*"
+
+echo "# a descriptor that we are given"
+say x adopt 0 t1 vnet
+is "with vnet header" "state=new name=t1 index=known mtu=1500 event=yes"
+say x close 0
+say x adopt 0 t1 nooffload
+is "without" "state=new name=t1 *"
+say x close 0
+say x adopt 0 t1 pi
+is "with packet information" "error -2 *IFF_NO_PI*"
+say x adopt 0 t1 tap
+is "a TAP" "error -2 *IFF_TUN*"
+holds "those are closed" gone t1
+
+# life NAME [nooffload]: up, down, MTU, name, other namespaces.
+life()
+{
+	say x open 0 "$@"
+	is "$*: opened" "state=new *"
+	say x refresh 0
+	is "$*: down" "state=down name=$1 index=known mtu=1500 event=yes"
+	say x event 0 0
+	is "$*: no event left" no
+	say x write 0 3
+	is "$*: writing while down is counted" "dropped=3"
+	say x read 0
+	is "$*: nothing to read" 0
+	ip -n "$m" link set "$1" up
+	event_then "$*: up" "state=up *"
+	say x write 0 3
+	is "$*: writing while up" "dropped=3"
+	ip -n "$m" link set "$1" mtu 1300
+	event_then "$*: MTU" "state=up name=$1 index=known mtu=1300 event=yes"
+	ip -n "$m" link set "$1" down
+	event_then "$*: down again" "state=down *"
+	ip -n "$m" link set "$1" name other
+	event_then "$*: renamed" "state=down name=other *"
+	ip -n "$m" link set other netns "$a"
+	event_then "$*: moved" \
+		"state=down name=other index=known mtu=1300 event=yes"
+	ip -n "$a" link set other up
+	event_then "$*: up there" "state=up *"
+	ip -n "$a" link set other mtu 1290
+	event_then "$*: MTU there" "state=up name=other * mtu=1290 event=yes"
+	ip -n "$a" link set other netns "$b"
+	event_then "$*: moved on" "state=down * mtu=1290 event=yes"
+	ip -n "$b" link set other name "$1"
+	event_then "$*: renamed there" "state=down name=$1 *"
+	ip -n "$b" link set "$1" netns "$m"
+	event_then "$*: back home" "state=down * event=yes"
+	ip -n "$m" link set "$1" up
+	event_then "$*: up at home" "state=up *"
+	ip -n "$m" link set "$1" netns "$a"
+	ip -n "$a" link set "$1" up
+	event_then "$*: moved and up at once" "state=up *"
+	ip -n "$a" link del "$1"
+	event_then "$*: deleted there" "state=gone *"
+	say x read 0
+	is "$*: reading says so" -6
+	say x close 0
+}
+echo "# state"
+life t0
+life t0 nooffload
+# As scripts do it, before anybody looks.
+say x open 0 t0
+ip -n "$m" link set t0 netns "$a"
+ip -n "$a" link set t0 mtu 1333 up
+event_then "moved at once after opening" \
+	"state=up name=t0 index=known mtu=1333 event=yes"
+# The namespace goes, and with it the interface.
+ip -n "$a" link set t0 down
+ip -n "$a" link set t0 netns "$b"
+say x refresh 0
+ip netns del "$b"
+ip netns add "$b"
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+	say x refresh 0
+	[[ $answer == state=gone* ]] && break
+	sleep 0.2
+done
+is "its namespace deleted" "state=gone *"
+say x close 0
+
+echo "# without the right to enter namespaces"
+start y "$m" setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin "$probe"
+say y open 0 t0 mtu 1400
+is "opened" "state=new name=t0 index=known mtu=1400 event=yes"
+ip -n "$m" link set t0 netns "$a"
+say y event 0 1000
+is "moved: noticed" yes
+say y refresh 0
+is "moved: no events any more" "state=down name=t0 * mtu=1400 event=no"
+# Another interface of that name, at home, is not ours.
+ip -n "$m" link add t0 type veth peer name v1
+ip -n "$m" link set t0 mtu 999
+ip -n "$a" link set t0 mtu 1350 up
+say y refresh 0
+is "up is seen, the MTU is not" "state=up name=t0 * mtu=1400 event=no"
+ip -n "$m" link del t0
+ip -n "$a" link set t0 down
+say y refresh 0
+is "down is seen" "state=down *"
+ip -n "$a" link set t0 netns "$m"
+say y refresh 0
+is "back home all is seen" "state=down * mtu=1350 event=yes"
+ip -n "$m" link del t0
+say y refresh 0
+is "gone" "state=gone *"
+
+# pair MTU [FLAG0 [FLAG1]]: both interfaces in their namespaces, and up.
+pair()
+{
+	say x open 0 t0 mtu "$1" "${2:-}"
+	is "opened ($*)" "state=new * mtu=$1 event=yes"
+	say x open 1 t1 mtu "$1" "${3:-${2:-}}"
+	is "opened ($*)" "state=new *"
+	ip -n "$m" link set t0 netns "$a"
+	ip -n "$m" link set t1 netns "$b"
+	ip -n "$a" addr add 10.11.0.1/24 dev t0
+	ip -n "$a" addr add 2001:db8:11::1/64 dev t0 nodad
+	ip -n "$b" addr add 10.11.0.2/24 dev t1
+	ip -n "$b" addr add 2001:db8:11::2/64 dev t1 nodad
+	ip -n "$a" link set t0 up
+	ip -n "$b" link set t1 up
+	say x total
+}
+
+unpair()
+{
+	say x close 0
+	say x close 1
+}
+
+# Send a file by TCP from A to B; ADDR is B's. answer: what was carried.
+# tcp WHAT ADDR
+tcp()
+{
+	local listener
+
+	tell x relay 15000
+	timeout 15 ip netns exec "$b" ncat -l --recv-only "$2" 5001 \
+		>"$work/got" </dev/null &
+	listener=$!
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		[ -n "$(ip netns exec "$b" ss -Hltn sport = 5001)" ] && break
+		sleep 0.1
+	done
+	timeout 15 ip netns exec "$a" ncat --send-only "$2" 5001 <"$work/file"
+	wait $listener
+	say x total # ends relay, whose answer comes first
+	hear x
+	holds "TCP $1: the same bytes" cmp "$work/file" "$work/got"
+	echo "  $answer"
+}
+
+# UDP from A to B with the senders' own segmentation.
+# udp WHAT ADDR PROBE-FLAG
+udp()
+{
+	local sum
+
+	tell x relay 15000
+	say v open 5000
+	say u open 0
+	tell v recv 440 3000
+	say u send "$2" 5000 440 1300 700 0
+	sum=$(field hash)
+	hear v
+	is "UDP $1: the same bytes" "got=440 * hash=$sum"
+	say u close
+	say v close
+	say x total
+	hear x
+	echo "  $answer"
+}
+
+none="bad=0 dropped=0 malformed=0"
+head -c 20000000 /dev/urandom >"$work/file"
+start u "$a" "$build/tests/ukai-test-udp-probe"
+start v "$b" "$build/tests/ukai-test-udp-probe"
+
+echo "# offloads on"
+pair 1420
+for to_addr in 10.11.0.2 2001:db8:11::2; do
+	tcp "to $to_addr" $to_addr
+	is "nothing wrong" "packets=* $none *"
+	holds "super-packets are read" [ "$(field longest_read)" -gt 32000 ]
+	holds "and split to the MTU" [ "$(field longest_packet)" -eq 1420 ]
+	holds "super-packets are written" [ "$(field longest_write)" -gt 32000 ]
+	holds "few reads" [ "$(field reads)" -lt $(($(field packets) / 4)) ]
+	holds "few writes" [ "$(field writes)" -lt $(($(field packets) / 4)) ]
+	udp "to $to_addr" $to_addr
+	is "nothing wrong" "packets=* $none *"
+	holds "USO is read" [ "$(field longest_read)" -gt 32000 ]
+	holds "USO is written" [ "$(field longest_write)" -gt 32000 ]
+done
+say x rss
+kib=$(field kib)
+case $(file -L "$probe" 2>/dev/null; nm "$probe" 2>/dev/null) in
+*__asan_*) ;;
+*) holds "less than 6 MiB resident with two interfaces" [ "$kib" -lt 6144 ] ;;
+esac
+unpair
+
+echo "# a kernel without USO"
+say x inject nouso
+pair 1420
+say x inject none
+udp "without USO" 10.11.0.2
+is "nothing wrong" "packets=440 $none *"
+holds "no super-packets" [ "$(field longest_read)" -lt 1500 ]
+holds "nor written" [ "$(field longest_write)" -lt 1500 ]
+tcp "without USO" 10.11.0.2
+holds "TSO all the same" [ "$(field longest_read)" -gt 32000 ]
+unpair
+
+echo "# offloads off"
+for flags in "nooffload nooffload" "nooffload -" "- nooffload"; do
+	# shellcheck disable=SC2086 # two words
+	pair 1420 $flags
+	for to_addr in 10.11.0.2 2001:db8:11::2; do
+		tcp "$flags to $to_addr" $to_addr
+		is "nothing wrong" "packets=* $none *"
+		udp "$flags to $to_addr" $to_addr
+		is "nothing wrong" "packets=* $none *"
+	done
+	unpair
+done
+
+echo "# jumbo"
+for flags in - nooffload; do
+	pair 34736 $flags
+	tcp "MTU 34736 $flags" 10.11.0.2
+	is "nothing wrong" "packets=* $none *"
+	holds "packets of 34736 bytes" \
+		[ "$(field longest_packet)" -eq 34736 ]
+	tell x relay 3000
+	holds "ping of 34736 bytes" ip netns exec "$a" \
+		ping -q -n -c 3 -i 0.01 -W 2 -M 'do' -s 34708 10.11.0.2 \
+		>/dev/null
+	holds "ping6 of 34736 bytes" ip netns exec "$a" \
+		ping -q -n -c 3 -i 0.01 -W 2 -M 'do' -s 34688 2001:db8:11::2 \
+		>/dev/null
+	say x total
+	hear x
+	is "nothing wrong" "packets=* $none *"
+	unpair
+done
+
+exit $failed

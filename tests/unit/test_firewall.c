@@ -1,0 +1,159 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/firewall.h"
+
+static struct ip_ifaddr
+address(const char *text)
+{
+	struct ip_ifaddr a;
+
+	assert_int_equal(ip_ifaddr_parse(&a, text, strlen(text)), 0);
+	return a;
+}
+
+/* nft itself reads this text in tests/net/30-client.sh. */
+static void
+test_whole_body_R1(void **state)
+{
+	static const char body[] =
+	    "chain guard {\n"
+	    "type filter hook prerouting priority raw; policy accept;\n"
+	    "iifname != \"ukai0\" ip daddr 10.66.0.2 fib saddr type != local "
+	    "drop\n"
+	    "iifname != \"ukai0\" ip6 daddr fd66::2 fib saddr type != local "
+	    "drop\n"
+	    "}\n"
+	    "chain incoming {\n"
+	    "type filter hook prerouting priority mangle; policy accept;\n"
+	    "meta l4proto udp ct mark 0xca6c meta mark set ct mark\n"
+	    "iifname \"ukai0\" meta nfproto ipv4 tcp flags & (syn | rst) == "
+	    "syn tcp option maxseg size > 1380 tcp option maxseg size set "
+	    "1380\n"
+	    "iifname \"ukai0\" meta nfproto ipv6 tcp flags & (syn | rst) == "
+	    "syn tcp option maxseg size > 1360 tcp option maxseg size set "
+	    "1360\n"
+	    "}\n"
+	    "chain outgoing {\n"
+	    "type filter hook postrouting priority mangle; policy accept;\n"
+	    "meta l4proto udp meta mark 0xca6c ct mark set meta mark\n"
+	    "oifname \"ukai0\" tcp flags & (syn | rst) == syn tcp option "
+	    "maxseg size set rt mtu\n"
+	    "}\n";
+	const struct ip_ifaddr a[] = {
+	    address("10.66.0.2/24"), address("fd66::2/64")};
+	const struct firewall_conf c = {.ifname = "ukai0",
+	    .mtu = 1420,
+	    .mark = 51820,
+	    .address = a,
+	    .n = ARRAY_LEN(a)};
+	struct text t = {0};
+
+	(void)state;
+	firewall_body(&t, &c);
+	assert_false(t.failed);
+	assert_string_equal(t.s, body);
+	text_fini(&t);
+}
+
+static unsigned
+count(const char *in, const char *what)
+{
+	unsigned n = 0;
+
+	for (in = strstr(in, what); in != NULL; in = strstr(in + 1, what))
+		n++;
+	return n;
+}
+
+/* Without a mark the connections' marks are not ours to touch. */
+static void
+test_no_mark(void **state)
+{
+	const struct firewall_conf c = {.ifname = "wg", .mtu = 576};
+	struct text t = {0};
+
+	(void)state;
+	firewall_body(&t, &c);
+	assert_int_equal(count(t.s, "mark"), 0);
+	assert_int_equal(count(t.s, "drop"), 0);
+	assert_int_equal(count(t.s, "set 536\n"), 1);
+	assert_int_equal(count(t.s, "set 516\n"), 1);
+	text_fini(&t);
+}
+
+/* R1: each address is guarded once, whatever their number. */
+static void
+test_many_addresses_R1(void **state)
+{
+	static struct ip_ifaddr a[300];
+	struct firewall_conf c = {.ifname = "ukai0", .mtu = 1420, .address = a};
+	char line[120], text[IP_ADDR_TEXT_MAX];
+
+	(void)state;
+	srand(30);
+	for (size_t n = 0; n < ARRAY_LEN(a); n += 37) {
+		struct text t = {0};
+
+		for (size_t i = 0; i < n; i++) {
+			bool v6 = rand() % 2;
+
+			memset(&a[i], 0, sizeof(a[i]));
+			a[i].addr.family = v6 ? FAMILY_V6 : FAMILY_V4;
+			for (size_t k = 0; k < (v6 ? 16 : 4); k++)
+				a[i].addr.b[k] = (uint8_t)rand();
+		}
+		c.n = n;
+		firewall_body(&t, &c);
+		for (size_t i = 0; i < n; i++) {
+			snprintf(line, sizeof(line), "\" %s daddr %s fib ",
+			    a[i].addr.family == FAMILY_V6 ? "ip6" : "ip",
+			    ip_addr_format(&a[i].addr, text));
+			assert_true(count(t.s, line) >= 1);
+		}
+		assert_int_equal(count(t.s, "drop\n"), n);
+		assert_int_equal(count(t.s, "{"), count(t.s, "}"));
+		text_fini(&t);
+	}
+}
+
+static void
+test_table_name(void **state)
+{
+	static const struct {
+		const char *ifname, *table;
+	} row[] = {
+	    {"ukai0", "ukai-ukai0"},
+	    {"wg-office_1", "ukai-wg-office_1"},
+	    {"Office", "ukai-office"},
+	    {"a.b+c=d", "ukai-a_b_c_d"},
+	    {"123456789abcdef", "ukai-123456789abcdef"},
+	};
+	char table[FIREWALL_TABLE_MAX];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+		firewall_table(table, row[i].ifname);
+		assert_string_equal(table, row[i].table);
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_whole_body_R1),
+	    cmocka_unit_test(test_no_mark),
+	    cmocka_unit_test(test_many_addresses_R1),
+	    cmocka_unit_test(test_table_name),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
