@@ -1,5 +1,5 @@
-/* stamp: the greatest handshake stamp sent so far, kept in a file over
- * restarts: a clock that has stepped back must not make our handshakes look
+/* stamp: the greatest handshake stamp that a peer has answered, kept in a file
+ * over restarts: a clock that has stepped back must not make our handshakes look
  * like replays (P1). It belongs to one key: a new key, which is the way out
  * after a clock was far ahead (P2), begins anew.
  *

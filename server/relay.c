@@ -197,6 +197,10 @@ add_peers(struct relay *r, struct diag *d)
 	memcpy(key.b, r->conf->private_key.b, sizeof(key.b));
 	wg_device_set_private_key(tunnel_device(r->tunnel), &key);
 	sodium_memzero(&key, sizeof(key));
+	if (wg_device_public_key(tunnel_device(r->tunnel)) == NULL) {
+		diag_error(d, "PrivateKey is all zeros, which is no key");
+		return UK_EINVAL;
+	}
 	for (size_t i = 0; i < r->conf->peers.n && err == 0; i++)
 		err = add_peer(r, &r->conf->peers.item[i].wg, d);
 	return err;
@@ -210,6 +214,7 @@ load_stamps(struct relay *r, struct diag *d)
 
 	if (err < 0)
 		return err;
+	r->stamps.relay = *wg_device_public_key(tunnel_device(r->tunnel));
 	/* Without them the relay still serves; it has warned. */
 	(void)stamps_load(&r->stamps, r->stamps_path, d);
 	stamps_give(&r->stamps, tunnel_device(r->tunnel));
@@ -247,7 +252,8 @@ set_firewall(struct relay *r, struct diag *d)
 	if (err == 0)
 		err = hostfw_apply(r->fw, name, body.s, d);
 	text_fini(&body);
-	return err;
+	/* Refused rules are no mistake of the user's. */
+	return err == UK_EINVAL ? UK_ESYS : err;
 }
 
 /* IPv6 is not carried yet: without an address of its own there, the host has

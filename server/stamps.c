@@ -15,7 +15,7 @@
 #include "core/value.h"
 #include "host/os_err.h"
 
-#define FIRST_LINE "ukai-stamps 1"
+#define FIRST_WORDS "ukai-stamps 1 "
 #define STAMP_HEX ((size_t)2 * WG_STAMP_LEN)
 /* Some 200,000 clients. More is not ours. */
 #define FILE_MAX ((off_t)16 << 20)
@@ -24,7 +24,7 @@ void
 stamps_fini(struct stamps *s)
 {
 	free(s->item);
-	*s = (struct stamps){.item = NULL};
+	*s = (struct stamps){.relay = s->relay};
 }
 
 /* Where the key is, or belongs. */
@@ -129,23 +129,29 @@ parse_stamp(uint8_t stamp[WG_STAMP_LEN], const char *text, size_t len)
 	return 0;
 }
 
+/* "PUBLIC-KEY STAMP" */
 static int
-parse_line(struct stamps *s, const char *line, size_t len)
+parse_line(struct wg_key *key, uint8_t stamp[WG_STAMP_LEN], const char *line,
+    size_t len)
 {
-	const char *blank = memchr(line, ' ', len);
-	size_t word = blank != NULL ? (size_t)(blank - line) : len;
-	uint8_t stamp[WG_STAMP_LEN];
+	if (len <= KEY_BASE64_LEN || line[KEY_BASE64_LEN] != ' ' ||
+	    value_parse_key_base64(key->b, line, KEY_BASE64_LEN) < 0)
+		return UK_EPROTO;
+	return parse_stamp(
+	    stamp, line + KEY_BASE64_LEN + 1, len - KEY_BASE64_LEN - 1);
+}
+
+/* Whose stamps are these? */
+static int
+parse_first(struct stamps *s, const char *line, size_t len)
+{
+	size_t words = strlen(FIRST_WORDS);
 	struct wg_key key;
 
-	if (blank == NULL || parse_stamp(stamp, blank + 1, len - word - 1) < 0)
+	if (len < words || memcmp(line, FIRST_WORDS, words) != 0 ||
+	    parse_line(&key, s->own, line + words, len - words) < 0)
 		return UK_EPROTO;
-	if (word == 3 && memcmp(line, "own", 3) == 0) {
-		raise(s->own, stamp);
-		return 0;
-	}
-	if (value_parse_key_base64(key.b, line, word) < 0)
-		return UK_EPROTO;
-	return stamps_note(s, &key, stamp);
+	return memcmp(&key, &s->relay, sizeof(key)) == 0 ? 0 : UK_ENOENT;
 }
 
 /* Cut one whole line off the text. False: there is none. */
@@ -166,17 +172,21 @@ next_line(const char **text, size_t *len, const char **line, size_t *line_len)
 static int
 parse_lines(struct stamps *s, const char *text, size_t len)
 {
+	uint8_t stamp[WG_STAMP_LEN];
+	struct wg_key key;
 	const char *line;
 	size_t n;
-	int err = 0;
+	int err;
 
-	if (len == 0 || !next_line(&text, &len, &line, &n) ||
-	    n != strlen(FIRST_LINE) || memcmp(line, FIRST_LINE, n) != 0)
+	if (len == 0 || !next_line(&text, &len, &line, &n))
 		return UK_EPROTO;
+	err = parse_first(s, line, n);
 	while (len > 0 && err == 0) {
 		if (!next_line(&text, &len, &line, &n))
 			return UK_EPROTO;
-		err = parse_line(s, line, n);
+		err = parse_line(&key, stamp, line, n);
+		if (err == 0)
+			err = stamps_note(s, &key, stamp);
 	}
 	return err;
 }
@@ -184,10 +194,8 @@ parse_lines(struct stamps *s, const char *text, size_t len)
 int
 stamps_parse(struct stamps *s, const char *text, size_t len)
 {
-	int err;
+	int err = parse_lines(s, text, len);
 
-	*s = (struct stamps){.item = NULL};
-	err = parse_lines(s, text, len);
 	if (err < 0)
 		stamps_fini(s);
 	s->changed = false;
@@ -195,10 +203,13 @@ stamps_parse(struct stamps *s, const char *text, size_t len)
 }
 
 static void
-format_line(
-    struct text *out, const char *word, const uint8_t stamp[WG_STAMP_LEN])
+format_line(struct text *out, const struct wg_key *key,
+    const uint8_t stamp[WG_STAMP_LEN])
 {
-	text_add(out, "%s ", word);
+	char base64[KEY_BASE64_LEN + 1];
+
+	value_format_key_base64(base64, key->b);
+	text_add(out, "%s ", base64);
 	for (size_t i = 0; i < WG_STAMP_LEN; i++)
 		text_add(out, "%02x", stamp[i]);
 	text_add(out, "\n");
@@ -207,14 +218,10 @@ format_line(
 int
 stamps_format(const struct stamps *s, struct text *out)
 {
-	char key[KEY_BASE64_LEN + 1];
-
-	text_add(out, FIRST_LINE "\n");
-	format_line(out, "own", s->own);
-	for (size_t i = 0; i < s->n; i++) {
-		value_format_key_base64(key, s->item[i].public_key.b);
-		format_line(out, key, s->item[i].stamp);
-	}
+	text_add(out, FIRST_WORDS);
+	format_line(out, &s->relay, s->own);
+	for (size_t i = 0; i < s->n; i++)
+		format_line(out, &s->item[i].public_key, s->item[i].stamp);
 	return out->failed ? UK_ENOMEM : 0;
 }
 
@@ -261,7 +268,6 @@ stamps_load(struct stamps *s, const char *path, struct diag *d)
 	ssize_t len = read_file(path, &text);
 	int err;
 
-	*s = (struct stamps){.item = NULL};
 	if (len == -ENOENT)
 		return 0;
 	if (len < 0) {
@@ -273,6 +279,8 @@ stamps_load(struct stamps *s, const char *path, struct diag *d)
 	}
 	err = stamps_parse(s, text, (size_t)len);
 	free(text);
+	if (err == UK_ENOENT)
+		return 0;
 	if (err < 0)
 		diag_warn(d,
 		    "%s cannot be read: %s; handshakes recorded before this "

@@ -233,9 +233,12 @@ print_peer(const json_t *p, int64_t now_s, FILE *to)
 	else
 		fprintf(to, "\n%s\n", string_of(p, "public_key", "?"));
 	fprintf(to, "  allowed IPs    ");
-	for (size_t i = 0; i < json_array_size(allowed); i++)
-		fprintf(
-		    to, " %s", json_string_value(json_array_get(allowed, i)));
+	for (size_t i = 0; i < json_array_size(allowed); i++) {
+		const char *prefix =
+		    json_string_value(json_array_get(allowed, i));
+
+		fprintf(to, " %s", prefix != NULL ? prefix : "?");
+	}
 	if (json_array_size(allowed) == 0)
 		fprintf(to, " none");
 	fprintf(to, "\n  endpoint        %s\n",

@@ -141,8 +141,8 @@ command_device(int argc, char **argv)
 	log_init("ukai", env_log_level());
 	service_harden();
 	if (!foreground && service_background() != 0) {
-		fprintf(stderr, "ukai: error: cannot fork: %s\n",
-		    strerror(errno));
+		fprintf(
+		    stderr, "ukai: error: cannot fork: %s\n", strerror(errno));
 		return EXIT_FAILED;
 	}
 	return run_device(argv[optind]);

@@ -65,7 +65,7 @@ wait_for_child(pid_t child, int fd)
 	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
 		;
 	_exit(WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status)
-	                                               : EXIT_FAILED);
+						       : EXIT_FAILED);
 }
 
 int

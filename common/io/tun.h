@@ -14,8 +14,9 @@ struct tun;
 
 struct tun_conf {
 	const char *name; /* of the interface to make */
-	int fd;           /* >= 0: an open TUN descriptor to use instead; owned
-	                     by tun afterwards, also on failure */
+	int fd;           /* >= 0: an open TUN descriptor to use instead, with
+	                     IFF_NO_PI; owned by tun afterwards, also on
+	                     failure */
 	uint32_t mtu;     /* set at open; 0: leave */
 	bool no_offload;  /* no vnet header, one packet a read */
 	uint32_t headroom, tailroom; /* kept free around every packet read */
@@ -34,14 +35,14 @@ enum tun_state { TUN_DOWN, TUN_UP, TUN_GONE };
 int tun_open(struct tun **t, const struct tun_conf *c, struct diag *d);
 void tun_close(struct tun *t); /* the interface goes; NULL: no-op */
 
-int tun_fd(const struct tun *t);       /* poll for reading */
-int tun_event_fd(const struct tun *t); /* readable: call tun_refresh; may
-                                          change after tun_refresh; -1: none,
-                                          call it once a second instead */
+int tun_fd(const struct tun *t); /* poll for reading */
+/* Readable: call tun_refresh. The same all the time. In another namespace only
+ * coming up is such an event: call tun_refresh once a second as well. */
+int tun_event_fd(const struct tun *t);
 /* Look at the interface again. Cheap enough for once a second. Up, down and
  * gone are always right; name, index and MTU stay as they were last seen while
- * the interface is in a namespace that is closed to us. May start a thread,
- * which ends before this returns. */
+ * the interface is in a namespace that is closed to us (CAP_SYS_ADMIN opens
+ * it). May start a thread, which ends before this returns. */
 enum tun_state tun_refresh(struct tun *t);
 const char *tun_name(const struct tun *t); /* as last seen */
 unsigned tun_ifindex(const struct tun *t); /* in its namespace; 0: unknown */
@@ -58,7 +59,7 @@ int tun_read(struct tun *t, struct pbuf *out, unsigned cap);
 void tun_write(struct tun *t, const struct pbuf *p, unsigned n);
 
 struct tun_stats {
-	uint64_t write_dropped; /* the kernel would not take it, or it is down */
+	uint64_t write_dropped; /* refused by the kernel, or it is down */
 	uint64_t read_malformed; /* vnet header and packet did not agree */
 };
 const struct tun_stats *tun_stats(const struct tun *t);

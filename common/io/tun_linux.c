@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -53,11 +54,10 @@ struct tun {
 	bool join; /* the kernel takes super-packets */
 	bool uso; /* of UDP too */
 
-	/* In the namespace of the interface: link events, and something to
-	 * call interface ioctls on. -1: we may not go there. */
-	int link_fd;
-	dev_t ns_dev; /* that namespace */
-	ino_t ns_ino;
+	int event_fd; /* epoll: link_fd, and while down fd for writing */
+	bool armed; /* fd is in event_fd */
+	int link_fd; /* link events of our own namespace, and something to
+			call interface ioctls on */
 	char name[IFNAMSIZ];
 	unsigned ifindex;
 	uint32_t mtu;
@@ -152,12 +152,10 @@ adopt(struct tun *t, struct diag *d)
 		diag_error(d, "descriptor %d is not a TUN device", t->fd);
 		return UK_EINVAL;
 	}
-	if ((ifr.ifr_flags & IFF_TUN) == 0 ||
-	    (ifr.ifr_flags & IFF_NO_PI) == 0) {
-		diag_error(d,
-		    "the TUN descriptor of %s must be opened with IFF_TUN "
-		    "and IFF_NO_PI",
-		    ifr.ifr_name);
+	/* IFF_NO_PI cannot be asked: TUNGETIFF says IFF_NOFILTER by the same
+	 * bit. */
+	if ((ifr.ifr_flags & IFF_TUN) == 0) {
+		diag_error(d, "%s is not a TUN device but a TAP", ifr.ifr_name);
 		return UK_EINVAL;
 	}
 	t->vnet = (ifr.ifr_flags & IFF_VNET_HDR) != 0;
@@ -197,8 +195,6 @@ fail:
 	return UK_ESYS;
 }
 
-/* A netlink socket in the namespace of the calling thread: it tells of links,
- * and takes interface ioctls as every socket does. */
 static int
 open_link_socket(void)
 {
@@ -215,84 +211,32 @@ open_link_socket(void)
 	return -1;
 }
 
-struct visit {
-	int ns_fd;
-	int sock;
-};
-
-static void *
-visit_thread(void *arg)
-{
-	struct visit *v = arg;
-
-	v->sock = -1;
-	if (setns(v->ns_fd, CLONE_NEWNET) == 0)
-		v->sock = open_link_socket();
-	return NULL;
-}
-
-/* A namespace belongs to a thread. One of our own goes there and never comes
- * back, so that no failure can leave the program in the wrong place. */
 static int
-open_link_socket_in(int ns_fd)
+open_events(struct tun *t, struct diag *d)
 {
-	struct visit v = {.ns_fd = ns_fd, .sock = -1};
-	pthread_t thread;
+	struct epoll_event e = {.events = EPOLLIN};
 
-	if (pthread_create(&thread, NULL, visit_thread, &v) != 0)
-		return -1;
-	pthread_join(thread, NULL);
-	return v.sock;
+	t->link_fd = open_link_socket();
+	t->event_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (t->link_fd >= 0 && t->event_fd >= 0 &&
+	    epoll_ctl(t->event_fd, EPOLL_CTL_ADD, t->link_fd, &e) == 0)
+		return 0;
+	diag_error(d, "cannot watch interfaces: %s", strerror(errno));
+	return UK_ESYS;
 }
 
+/* While the interface is down, becoming writable is the event of its coming
+ * up. It needs no rights where the interface is. */
 static void
-leave_namespace(struct tun *t)
+arm(struct tun *t, bool down)
 {
-	if (t->link_fd >= 0)
-		close(t->link_fd);
-	t->link_fd = -1;
-}
+	struct epoll_event e = {.events = EPOLLOUT};
 
-/* Have link_fd in the namespace that ns_fd stands for. Where it could not be
- * opened that is not tried again until the interface moves. The old one is
- * closed last: the new one must not get its number, by which whoever waits on
- * it tells them apart. */
-static void
-enter_namespace(struct tun *t, int ns_fd)
-{
-	int left = t->link_fd;
-	struct stat ns, own;
-
-	if (fstat(ns_fd, &ns) != 0)
+	if (t->armed == down)
 		return;
-	if (ns.st_dev == t->ns_dev && ns.st_ino == t->ns_ino)
-		return;
-	t->ns_dev = ns.st_dev;
-	t->ns_ino = ns.st_ino;
-	/* Our own needs no CAP_SYS_ADMIN to enter. */
-	if (stat("/proc/thread-self/ns/net", &own) == 0 &&
-	    own.st_dev == ns.st_dev && own.st_ino == ns.st_ino)
-		t->link_fd = open_link_socket();
-	else
-		t->link_fd = open_link_socket_in(ns_fd);
-	if (left >= 0)
-		close(left);
-}
-
-static void
-follow_namespace(struct tun *t)
-{
-	int ns_fd = ioctl(t->fd, TUNGETDEVNETNS);
-
-	if (ns_fd >= 0) {
-		enter_namespace(t, ns_fd);
-		close(ns_fd);
-		return;
-	}
-	/* An old kernel, or a namespace whose owner does not know us. Ours is
-	 * the best guess at the start; look_at_link finds out. */
-	if (t->link_fd < 0 && t->ifindex == 0)
-		t->link_fd = open_link_socket();
+	if (epoll_ctl(t->event_fd, down ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, t->fd,
+		&e) == 0)
+		t->armed = down;
 }
 
 /* What the events say is looked up afresh, so their text is not read. A
@@ -302,29 +246,98 @@ drain_events(struct tun *t)
 {
 	char buf[4096];
 
-	for (int i = 0; i < 256 && t->link_fd >= 0; i++)
+	for (int i = 0; i < 256; i++)
 		if (recv(t->link_fd, buf, sizeof(buf), MSG_DONTWAIT) < 0 &&
 		    errno != ENOBUFS)
 			return;
 }
 
-/* Number and MTU by name. When the name means another interface in that
- * namespace, or none, ours has gone where we cannot follow. */
+/* Ask a socket's namespace about the interface. */
 static void
-look_at_link(struct tun *t)
+look_by(struct tun *t, int sock)
 {
 	struct ifreq ifr = {0};
 
-	if (t->link_fd < 0)
-		return;
 	memcpy(ifr.ifr_name, t->name, IFNAMSIZ);
-	if (ioctl(t->link_fd, SIOCGIFINDEX, &ifr) != 0) {
-		leave_namespace(t);
+	if (ioctl(sock, SIOCGIFINDEX, &ifr) != 0)
+		return;
+	t->ifindex = (unsigned)ifr.ifr_ifindex;
+	if (ioctl(sock, SIOCGIFMTU, &ifr) == 0)
+		t->mtu = (uint32_t)ifr.ifr_mtu;
+}
+
+struct visit {
+	struct tun *tun;
+	int ns_fd;
+};
+
+static void *
+visit_thread(void *arg)
+{
+	struct visit *v = arg;
+	int sock;
+
+	if (setns(v->ns_fd, CLONE_NEWNET) != 0)
+		return NULL;
+	sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (sock < 0)
+		return NULL;
+	look_by(v->tun, sock);
+	close(sock);
+	return NULL;
+}
+
+/* A namespace belongs to a thread. One of our own goes there and never comes
+ * back, so that no failure can leave the program in the wrong place. No
+ * socket is kept: it would keep alive a namespace whose owner has gone, and
+ * with it the interface. */
+static void
+visit(struct tun *t, int ns_fd)
+{
+	struct visit v = {.tun = t, .ns_fd = ns_fd};
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, visit_thread, &v) == 0)
+		pthread_join(thread, NULL);
+}
+
+static bool
+is_own_namespace(int ns_fd)
+{
+	struct stat ns, own;
+
+	return fstat(ns_fd, &ns) == 0 &&
+	       stat("/proc/thread-self/ns/net", &own) == 0 &&
+	       ns.st_dev == own.st_dev && ns.st_ino == own.st_ino;
+}
+
+/* Without being told its namespace: is it still in ours? */
+static bool
+seems_at_home(const struct tun *t)
+{
+	struct ifreq ifr = {0};
+
+	memcpy(ifr.ifr_name, t->name, IFNAMSIZ);
+	return ioctl(t->link_fd, SIOCGIFINDEX, &ifr) == 0 &&
+	       (t->ifindex == 0 || t->ifindex == (unsigned)ifr.ifr_ifindex);
+}
+
+static void
+look_at_link(struct tun *t)
+{
+	int ns_fd = ioctl(t->fd, TUNGETDEVNETNS);
+
+	/* An old kernel, or a namespace whose owner does not know us. */
+	if (ns_fd < 0) {
+		if (seems_at_home(t))
+			look_by(t, t->link_fd);
 		return;
 	}
-	t->ifindex = (unsigned)ifr.ifr_ifindex;
-	if (ioctl(t->link_fd, SIOCGIFMTU, &ifr) == 0)
-		t->mtu = (uint32_t)ifr.ifr_mtu;
+	if (is_own_namespace(ns_fd))
+		look_by(t, t->link_fd);
+	else
+		visit(t, ns_fd);
+	close(ns_fd);
 }
 
 /* Wherever the interface is, its descriptor is writable exactly while it is
@@ -345,16 +358,16 @@ enum tun_state
 tun_refresh(struct tun *t)
 {
 	struct ifreq ifr = {0};
+	enum tun_state state;
 
-	if (ioctl(t->fd, TUNGETIFF, &ifr) != 0) {
-		leave_namespace(t);
+	if (ioctl(t->fd, TUNGETIFF, &ifr) != 0)
 		return TUN_GONE;
-	}
 	memcpy(t->name, ifr.ifr_name, IFNAMSIZ);
-	follow_namespace(t);
 	drain_events(t);
 	look_at_link(t);
-	return poll_state(t);
+	state = poll_state(t);
+	arm(t, state == TUN_DOWN);
+	return state;
 }
 
 static int
@@ -366,13 +379,12 @@ set_mtu(struct tun *t, uint32_t mtu, struct diag *d)
 		return 0;
 	memcpy(ifr.ifr_name, t->name, IFNAMSIZ);
 	ifr.ifr_mtu = (int)mtu;
-	if (t->link_fd >= 0 && ioctl(t->link_fd, SIOCSIFMTU, &ifr) == 0) {
+	if (ioctl(t->link_fd, SIOCSIFMTU, &ifr) == 0) {
 		t->mtu = mtu;
 		return 0;
 	}
 	diag_error(d, "cannot set the MTU of %s to %u: %s", t->name, mtu,
-	    t->link_fd < 0 ? "it is in a namespace that is closed to us"
-			   : strerror(errno));
+	    strerror(errno));
 	return UK_ESYS;
 }
 
@@ -406,11 +418,15 @@ tun_open(struct tun **out, const struct tun_conf *c, struct diag *d)
 	}
 	t->fd = c->fd;
 	t->link_fd = -1;
+	t->event_fd = -1;
 	t->mtu = MTU_UNKNOWN;
 	r = c->fd >= 0 ? adopt(t, d) : create(t, c, d);
 	if (r != 0)
 		goto close_tun;
 	r = set_offload(t, !c->no_offload, d);
+	if (r != 0)
+		goto close_tun;
+	r = open_events(t, d);
 	if (r != 0)
 		goto close_tun;
 	(void)tun_refresh(t);
@@ -432,7 +448,10 @@ tun_close(struct tun *t)
 {
 	if (t == NULL)
 		return;
-	leave_namespace(t);
+	if (t->event_fd >= 0)
+		close(t->event_fd);
+	if (t->link_fd >= 0)
+		close(t->link_fd);
 	if (t->fd >= 0)
 		close(t->fd);
 	free(t->super_buf);
@@ -449,7 +468,7 @@ tun_fd(const struct tun *t)
 int
 tun_event_fd(const struct tun *t)
 {
-	return t->link_fd;
+	return t->event_fd;
 }
 
 const char *

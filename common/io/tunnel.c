@@ -41,14 +41,14 @@ struct tunnel {
 	struct watch *on_tun, *on_tun_event, *on_udp4, *on_udp6;
 	struct watch *on_deadline, *on_look;
 	uint64_t deadline_ns; /* what on_deadline is set to */
-	int event_fd;         /* what on_tun_event watches */
+	int event_fd; /* what on_tun_event watches */
 	bool ended;
 
 	/* What the full UDP socket would not take yet. */
 	struct dgram *unsent;
 	unsigned unsent_count;
 
-	struct dgram own;                 /* from wg_device_next */
+	struct dgram own; /* from wg_device_next */
 	struct pbuf packet[TUN_READ_MAX]; /* one batch, either way */
 	struct dgram dgram[TUN_READ_MAX];
 	struct pbuf rejected[TUN_READ_MAX];
@@ -99,8 +99,9 @@ arm(struct tunnel *t, struct uk_time now)
 	if (at == t->deadline_ns)
 		return;
 	t->deadline_ns = at;
-	watch_after(t->on_deadline,
-	    at == UK_NEVER ? UK_NEVER : at > now.mono_ns ? at - now.mono_ns : 0);
+	watch_after(t->on_deadline, at == UK_NEVER     ? UK_NEVER
+				    : at > now.mono_ns ? at - now.mono_ns
+						       : 0);
 }
 
 /* Send what the device has of its own. More than the budget: go on in the
@@ -268,9 +269,8 @@ close_sockets(struct tunnel *t)
 static int
 open_sockets(struct tunnel *t, uint16_t port, struct diag *d)
 {
-	const struct udp_conf c = {.port = port,
-	    .mark = t->mark,
-	    .no_offload = t->conf.no_offload};
+	const struct udp_conf c = {
+	    .port = port, .mark = t->mark, .no_offload = t->conf.no_offload};
 	struct udp *udp;
 	int err = udp_open(&udp, &c, d);
 
@@ -455,10 +455,10 @@ open_uapi(struct tunnel *t, struct diag *d)
 	    .path = path,
 	    .fd = t->conf.uapi_fd,
 	    .handler = {.arg = t,
-	        .open = uapi_open,
-	        .line = uapi_input,
-	        .close = uapi_close,
-	        .deleted = uapi_deleted},
+		.open = uapi_open,
+		.line = uapi_input,
+		.close = uapi_close,
+		.deleted = uapi_deleted},
 	};
 
 	t->uapi_host = (struct uapi_host){.arg = t,
@@ -467,8 +467,8 @@ open_uapi(struct tunnel *t, struct diag *d)
 	    .mark = host_mark,
 	    .set_mark = host_set_mark,
 	    .scope = host_scope};
-	snprintf(path, sizeof(path), "/var/run/wireguard/%s.sock",
-	    tun_name(t->tun));
+	snprintf(
+	    path, sizeof(path), "/var/run/wireguard/%s.sock", tun_name(t->tun));
 	return ctl_open(&t->ctl, t->loop, &c, d);
 }
 
@@ -521,7 +521,7 @@ tunnel_open(struct tunnel **out, uv_loop_t *loop, const struct tunnel_conf *c,
 	t->device = wg_device_new(&c->wg);
 	if (!t->device) {
 		diag_error(d, "out of memory, or OpenSSL lacks BLAKE2s or "
-		              "ChaCha20-Poly1305");
+			      "ChaCha20-Poly1305");
 		goto close;
 	}
 	err = open_interface(t, d);
@@ -609,7 +609,7 @@ tunnel_stats(const struct tunnel *t, struct tunnel_stats *out)
 
 	*out = (struct tunnel_stats){
 	    .send_failed = t->sends_failed_before +
-	        (t->udp ? udp_stats(t->udp)->send_failed : 0),
+			   (t->udp ? udp_stats(t->udp)->send_failed : 0),
 	    .tun_dropped = tun->write_dropped,
 	    .tun_malformed = tun->read_malformed,
 	};

@@ -53,8 +53,8 @@ unsigned udp_recv(struct udp *u, int family, struct dgram **out);
  * EADDRNOTAVAIL with a source set: clears ep->src and sends again once;
  * EIO because of GSO: that family goes on without GSO from then on; EINVAL or
  * EMSGSIZE (a segment exceeds the path's MTU): this run goes without GSO.
- * The source address is pinned, the interface it came in by is not (but for
- * a link-local source): routing decides.
+ * The source address is pinned, the interface it came in by is not: routing
+ * decides.
  * Returns how many are done with: less than n only when the socket is full;
  * the caller keeps the rest and calls again when the descriptor of
  * d[returned].ep's family is writable. */

@@ -513,8 +513,7 @@ add_control(struct control *c, size_t *used, int level, int type,
 
 /* The source address is pinned, the interface is not: routing decides, as in
  * the kernel's WireGuard. A pinned interface that has lost its route makes
- * IPv4 take every destination for a neighbour, and nothing reports it. A
- * link-local source alone means nothing without its interface. */
+ * IPv4 take every destination for a neighbour, and nothing reports it. */
 static void
 add_source(struct control *c, size_t *used, const struct endpoint *ep)
 {
@@ -529,8 +528,6 @@ add_source(struct control *c, size_t *used, const struct endpoint *ep)
 		return;
 	}
 	memcpy(&v6.ipi6_addr, ep->src.b, 16);
-	if (IN6_IS_ADDR_LINKLOCAL(&v6.ipi6_addr))
-		v6.ipi6_ifindex = ep->src_ifindex;
 	add_control(c, used, IPPROTO_IPV6, IPV6_PKTINFO, &v6, sizeof(v6));
 }
 

@@ -42,8 +42,8 @@ watch_new(watch_fn *readable, watch_fn *writable, void *arg)
 }
 
 struct watch *
-watch_fd(uv_loop_t *loop, int fd, watch_fn *readable, watch_fn *writable,
-    void *arg)
+watch_fd(
+    uv_loop_t *loop, int fd, watch_fn *readable, watch_fn *writable, void *arg)
 {
 	struct watch *w = watch_new(readable, writable, arg);
 
@@ -59,8 +59,8 @@ watch_fd(uv_loop_t *loop, int fd, watch_fn *readable, watch_fn *writable,
 void
 watch_wait(struct watch *w, bool readable, bool writable)
 {
-	int events = (readable ? UV_READABLE : 0) |
-	    (writable ? UV_WRITABLE : 0);
+	int events =
+	    (readable ? UV_READABLE : 0) | (writable ? UV_WRITABLE : 0);
 
 	if (events == w->events)
 		return;

@@ -56,8 +56,8 @@ get_peer(const struct wg_peer *p, struct text *out)
 	    (unsigned long long)info.tx_bytes,
 	    (unsigned long long)info.rx_bytes, info.keepalive_s);
 	while (wg_peer_next_allowed(p, &cursor, &allowed))
-		text_add(out, "allowed_ip=%s\n",
-		    ip_prefix_format(&allowed, prefix));
+		text_add(
+		    out, "allowed_ip=%s\n", ip_prefix_format(&allowed, prefix));
 	text_add(out, "protocol_version=1\n");
 }
 
@@ -77,7 +77,7 @@ get(const struct uapi_session *s, struct text *out)
 	if (mark)
 		text_add(out, "fwmark=%u\n", mark);
 	for (struct wg_peer *p = wg_device_next_peer(s->device, NULL); p;
-	    p = wg_device_next_peer(s->device, p))
+	     p = wg_device_next_peer(s->device, p))
 		get_peer(p, out);
 }
 
@@ -353,7 +353,7 @@ set_line(struct uapi_session *s, const char *line, size_t len)
 	key = (struct span){line, (size_t)(eq - line)};
 	v = (struct span){eq + 1, len - key.len - 1};
 	return s->in_peer ? set_peer_line(s, &key, &v)
-	                  : set_interface_line(s, &key, &v);
+			  : set_interface_line(s, &key, &v);
 }
 
 /* A peer that only had its public_key line exists too. */
@@ -400,7 +400,7 @@ answer(struct uapi_session *s, struct text *out)
 		get(s, out);
 	text_add(out, "errno=%d\n\n",
 	    s->state == UAPI_SET ? -error_number(s->error)
-	                         : error_number(s->error));
+				 : error_number(s->error));
 	s->state = UAPI_IDLE;
 }
 
@@ -417,15 +417,15 @@ begin(struct uapi_session *s, const struct span *line)
 }
 
 bool
-uapi_line(struct uapi_session *s, const char *line, size_t len,
-    struct text *out)
+uapi_line(
+    struct uapi_session *s, const char *line, size_t len, struct text *out)
 {
 	if (s->state == UAPI_IDLE)
 		return begin(s, &(struct span){line, len});
 	if (len == 0)
 		answer(s, out);
 	else if (s->error == 0) /* after an error the rest is passed over */
-		s->error = s->state == UAPI_SET ? set_line(s, line, len)
-		                                : UK_EINVAL;
+		s->error =
+		    s->state == UAPI_SET ? set_line(s, line, len) : UK_EINVAL;
 	return true;
 }

@@ -23,16 +23,16 @@ static void
 compute_mac1(struct blake2s *b, uint8_t mac1[WG_COOKIE_LEN],
     const struct wg_cookie_keys *k, const uint8_t *msg, size_t len)
 {
-	blake2s_mac(b, mac1, k->mac1, sizeof(k->mac1), msg, len - MACS_LEN,
-	    NULL, 0);
+	blake2s_mac(
+	    b, mac1, k->mac1, sizeof(k->mac1), msg, len - MACS_LEN, NULL, 0);
 }
 
 static void
 compute_mac2(struct blake2s *b, uint8_t mac2[WG_COOKIE_LEN],
     const uint8_t cookie[WG_COOKIE_LEN], const uint8_t *msg, size_t len)
 {
-	blake2s_mac(b, mac2, cookie, WG_COOKIE_LEN, msg, len - WG_COOKIE_LEN,
-	    NULL, 0);
+	blake2s_mac(
+	    b, mac2, cookie, WG_COOKIE_LEN, msg, len - WG_COOKIE_LEN, NULL, 0);
 }
 
 static void
@@ -43,8 +43,8 @@ make_cookie(struct blake2s *b, uint8_t cookie[WG_COOKIE_LEN],
 	uint8_t port[2];
 
 	store_be16(port, from->port);
-	blake2s_mac(b, cookie, c->secret, sizeof(c->secret), from->addr.b,
-	    alen, port, sizeof(port));
+	blake2s_mac(b, cookie, c->secret, sizeof(c->secret), from->addr.b, alen,
+	    port, sizeof(port));
 }
 
 bool
@@ -55,7 +55,7 @@ wg_cookie_check_mac1(struct blake2s *b, const struct wg_cookie_checker *c,
 
 	compute_mac1(b, mac1, &c->keys, msg, len);
 	return blake2s_ok(b) &&
-	    sodium_memcmp(mac1, msg + len - MACS_LEN, sizeof(mac1)) == 0;
+	       sodium_memcmp(mac1, msg + len - MACS_LEN, sizeof(mac1)) == 0;
 }
 
 bool
@@ -69,13 +69,13 @@ wg_cookie_check_mac2(struct blake2s *b, const struct wg_cookie_checker *c,
 		return false;
 	make_cookie(b, cookie, c, from);
 	compute_mac2(b, mac2, cookie, msg, len);
-	return blake2s_ok(b) &&
-	    sodium_memcmp(mac2, msg + len - WG_COOKIE_LEN, sizeof(mac2)) == 0;
+	return blake2s_ok(b) && sodium_memcmp(mac2, msg + len - WG_COOKIE_LEN,
+				    sizeof(mac2)) == 0;
 }
 
 void
-wg_cookie_reply(struct blake2s *b, struct wg_cookie_checker *c,
-    uint64_t now_ns, const struct endpoint *to, const uint8_t *msg, size_t len,
+wg_cookie_reply(struct blake2s *b, struct wg_cookie_checker *c, uint64_t now_ns,
+    const struct endpoint *to, const uint8_t *msg, size_t len,
     const uint8_t random[WG_COOKIE_RANDOM], struct wg_cookie_reply *reply)
 {
 	uint8_t cookie[WG_COOKIE_LEN];
@@ -119,7 +119,7 @@ wg_cookie_take(struct wg_cookie_maker *m, const struct wg_cookie_keys *peer,
 
 	if (!m->awaits_reply ||
 	    aead_xopen(cookie, peer->reply, reply->nonce, m->last_mac1,
-	        WG_COOKIE_LEN, reply->cookie, sizeof(reply->cookie)) != 0)
+		WG_COOKIE_LEN, reply->cookie, sizeof(reply->cookie)) != 0)
 		return UK_EAUTH;
 	memcpy(m->cookie, cookie, sizeof(m->cookie));
 	m->cookie_until_ns = now_ns + WG_COOKIE_USE_LIFE;

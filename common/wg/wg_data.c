@@ -1,6 +1,9 @@
+#include "core/bytes.h"
 #include "core/err.h"
 #include "core/ip.h"
 #include "wg_state.h"
+
+#define UDP_HEADER_LEN 8
 
 /* ---- out ---- */
 
@@ -21,7 +24,7 @@ static struct wg_peer *
 peer_of(const struct wg_device *d, uint8_t family, const uint8_t *addr)
 {
 	return owner_peer(family == FAMILY_V4 ? lpm_lookup4(d->allowed, addr)
-	                                      : lpm_lookup6(d->allowed, addr));
+					      : lpm_lookup6(d->allowed, addr));
 }
 
 static struct wg_peer *
@@ -44,8 +47,8 @@ static void
 renew_on_send(struct wg_peer *p, const struct wg_session *s, uint64_t now_ns)
 {
 	if (s->send_counter >= WG_REKEY_AFTER_MESSAGES ||
-	    (s->initiator && now_ns - s->born_ns >=
-	            p->device->conf.times.rekey_after_ns))
+	    (s->initiator &&
+		now_ns - s->born_ns >= p->device->conf.times.rekey_after_ns))
 		wg_peer_want_session(p, false, now_ns);
 }
 
@@ -80,6 +83,31 @@ no_way(const struct wg_peer *p)
 	return WG_DROP_COUNT;
 }
 
+/* Is it our own message, routed back into the tunnel that it came out of?
+ * Wrapped again and again it would keep the host busy for ever. */
+static bool
+is_looping(const struct wg_peer *p, const struct wg_session *s,
+    const struct ip_view *fixed, const struct pbuf *packet)
+{
+	const struct endpoint *e = &p->endpoint;
+	const struct wg_data_header *h;
+	const uint8_t *udp;
+	struct ip_view v;
+
+	if (fixed->family != e->addr.family ||
+	    memcmp(fixed->dst, e->addr.b,
+		fixed->family == FAMILY_V4 ? 4 : 16) != 0)
+		return false;
+	if (ip_parse(&v, pbuf_data(packet), packet->len) != 0 ||
+	    v.proto != IPPROTO_NUM_UDP || !v.first ||
+	    v.total - v.hlen < UDP_HEADER_LEN + sizeof(*h))
+		return false;
+	udp = pbuf_data(packet) + v.hlen;
+	h = (const void *)(udp + UDP_HEADER_LEN);
+	return load_be16(udp + 2) == e->port && h->type[0] == WG_MSG_DATA &&
+	       memcmp(h->receiver, s->remote_index, sizeof(h->receiver)) == 0;
+}
+
 static void
 seal_one(struct wg_device *d, struct uk_time now, const struct pbuf *packet,
     struct route_cache *cache, struct wg_sealed *out)
@@ -100,15 +128,19 @@ seal_one(struct wg_device *d, struct uk_time now, const struct pbuf *packet,
 		out->rejected[out->nrejected++] = *packet;
 		return;
 	}
-	s = p->queue_head ? NULL : wg_peer_sender(p, now.mono_ns);
-	if (s) {
+	s = wg_peer_sender(p, now.mono_ns);
+	if (s && is_looping(p, s, &v, packet)) {
+		wg_drop(d, WG_DROP_LOOP);
+		return;
+	}
+	if (s && !p->queue_head) {
 		if (wg_data_seal(p, s, now, packet, ip_ecn_encap(v.tos),
-		        &out->dgram[out->n]))
+			&out->dgram[out->n]))
 			out->n++;
 		return;
 	}
 	wg_peer_enqueue(p, packet);
-	if (wg_peer_sender(p, now.mono_ns))
+	if (s)
 		wg_peer_wish(p, WG_WISH_FLUSH);
 	else
 		wg_peer_want_session(p, false, now.mono_ns);
@@ -174,7 +206,7 @@ renew_on_receive(struct wg_peer *p, uint64_t now_ns)
 
 	if (!s || !s->initiator || s->renewal_asked ||
 	    now_ns - s->born_ns + t->keepalive_ns + t->rekey_timeout_ns <
-	        t->reject_after_ns)
+		t->reject_after_ns)
 		return;
 	s->renewal_asked = true;
 	wg_peer_want_session(p, false, now_ns);

@@ -25,6 +25,7 @@ static const char *const drop_names[WG_DROP_COUNT] = {
     [WG_DROP_ECN] = "ecn",
     [WG_DROP_NO_PEER] = "no-peer",
     [WG_DROP_NO_ENDPOINT] = "no-endpoint",
+    [WG_DROP_LOOP] = "loop",
     [WG_DROP_QUEUE_FULL] = "queue-full",
     [WG_DROP_CRYPTO] = "crypto",
 };
@@ -153,7 +154,8 @@ is_private_key(const struct wg_device *d, const struct wg_key *key)
 	bool same;
 
 	x25519_clamp(clamped.b);
-	same = d->has_identity && !sodium_is_zero(key->b, sizeof(key->b)) &&
+	same =
+	    d->has_identity && !sodium_is_zero(key->b, sizeof(key->b)) &&
 	    sodium_memcmp(&clamped, &d->us->private_key, sizeof(clamped)) == 0;
 	sodium_memzero(&clamped, sizeof(clamped));
 	return same;
@@ -196,17 +198,28 @@ wg_device_public_key(const struct wg_device *d)
 	return d->has_identity ? &d->us->public_key : NULL;
 }
 
-void
-wg_device_last_stamp(const struct wg_device *d, uint8_t stamp[WG_STAMP_LEN])
+static void
+start_stamps(struct wg_peer *p)
 {
-	memcpy(stamp, d->sent_stamp, WG_STAMP_LEN);
+	memcpy(p->sent_stamp, p->device->first_stamp, WG_STAMP_LEN);
+	memcpy(p->answered_stamp, p->device->first_stamp, WG_STAMP_LEN);
 }
 
 void
-wg_device_set_last_stamp(
-    struct wg_device *d, const uint8_t stamp[WG_STAMP_LEN])
+wg_device_last_stamp(const struct wg_device *d, uint8_t stamp[WG_STAMP_LEN])
 {
-	memcpy(d->sent_stamp, stamp, WG_STAMP_LEN);
+	memcpy(stamp, d->first_stamp, WG_STAMP_LEN);
+	for (const struct wg_peer *p = d->first; p; p = p->next)
+		if (memcmp(p->answered_stamp, stamp, WG_STAMP_LEN) > 0)
+			memcpy(stamp, p->answered_stamp, WG_STAMP_LEN);
+}
+
+void
+wg_device_set_last_stamp(struct wg_device *d, const uint8_t stamp[WG_STAMP_LEN])
+{
+	memcpy(d->first_stamp, stamp, WG_STAMP_LEN);
+	for (struct wg_peer *p = d->first; p; p = p->next)
+		start_stamps(p);
 }
 
 const struct wg_device_stats *
@@ -228,7 +241,7 @@ wg_device_find(const struct wg_device *d, const struct wg_key *public_key)
 		struct wg_peer *p = CONTAINER_OF(n, struct wg_peer, by_key);
 
 		if (memcmp(p->remote.public_key.b, public_key->b,
-		        sizeof(public_key->b)) == 0)
+			sizeof(public_key->b)) == 0)
 			return p;
 	}
 	return NULL;
@@ -237,9 +250,8 @@ wg_device_find(const struct wg_device *d, const struct wg_key *public_key)
 static bool
 is_own_key(const struct wg_device *d, const struct wg_key *public_key)
 {
-	return d->has_identity &&
-	    memcmp(d->us->public_key.b, public_key->b,
-	        sizeof(public_key->b)) == 0;
+	return d->has_identity && memcmp(d->us->public_key.b, public_key->b,
+				      sizeof(public_key->b)) == 0;
 }
 
 static void
@@ -268,6 +280,7 @@ wg_device_add(struct wg_device *d, const struct wg_key *public_key)
 	if (!p)
 		return NULL;
 	p->device = d;
+	start_stamps(p);
 	p->remote.public_key = *public_key;
 	wg_timers_init(&p->timers, wg_jitter(d));
 	wg_cookie_keys(d->b2s, &p->cookie_keys, public_key);
@@ -382,8 +395,7 @@ wg_peer_next_allowed(const struct wg_peer *p, const struct lpm_node **cursor,
 }
 
 void
-wg_peer_info(
-    const struct wg_peer *p, uint64_t now_ns, struct wg_peer_info *out)
+wg_peer_info(const struct wg_peer *p, uint64_t now_ns, struct wg_peer_info *out)
 {
 	*out = (struct wg_peer_info){
 	    .public_key = p->remote.public_key,

@@ -49,6 +49,7 @@ enum wg_drop {
 	WG_DROP_ECN,           /* RFC 6040: CE on a packet that forbids it */
 	WG_DROP_NO_PEER,       /* outgoing: no allowed IP covers it */
 	WG_DROP_NO_ENDPOINT,   /* outgoing: peer's address not known yet */
+	WG_DROP_LOOP,          /* outgoing: a message of ours, come back */
 	WG_DROP_QUEUE_FULL,    /* outgoing: waited for a session in vain */
 	WG_DROP_CRYPTO,        /* the crypto library failed or memory is out */
 	WG_DROP_COUNT,
@@ -91,9 +92,11 @@ void wg_device_set_private_key(struct wg_device *d, const struct wg_key *key);
 const struct wg_key *wg_device_private_key(const struct wg_device *d);
 const struct wg_key *wg_device_public_key(const struct wg_device *d);
 
-/* The greatest stamp sent so far (zeros: none), to be kept across restarts
- * and given back at start, so that stamps go on growing although the clock
- * stepped back (P1). */
+/* The greatest stamp that a peer has answered (zeros: none), to be kept across
+ * restarts and given back at start, so that stamps go on growing although the
+ * clock stepped back (P1). One that nobody answered is not kept: a peer that
+ * bounds stamps refuses those of a clock set years ahead, and would go on
+ * refusing after that clock was put right. */
 void wg_device_last_stamp(
     const struct wg_device *d, uint8_t stamp[WG_STAMP_LEN]);
 void wg_device_set_last_stamp(

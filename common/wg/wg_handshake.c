@@ -10,6 +10,8 @@
 #define HANDSHAKE_TOS 0x88
 /* One accepted initiation of a peer in this time. */
 #define ACCEPT_INTERVAL (20 * UK_NS_PER_MS)
+/* What responders of this kind refuse (wg_device_conf_default). */
+#define STAMP_FAR (UINT64_C(86400) * UK_NS_PER_S)
 
 /* ---- at the door ---- */
 
@@ -24,13 +26,12 @@ take_cookie(struct wg_device *d, uint64_t now_ns, const struct dgram *in)
 		return;
 	}
 	if (wg_cookie_take(
-	        &i->peer->cookie, &i->peer->cookie_keys, now_ns, r) != 0)
+		&i->peer->cookie, &i->peer->cookie_keys, now_ns, r) != 0)
 		wg_drop(d, WG_DROP_AUTH);
 }
 
 void
-wg_handshake_input(
-    struct wg_device *d, uint64_t now_ns, const struct dgram *in)
+wg_handshake_input(struct wg_device *d, uint64_t now_ns, const struct dgram *in)
 {
 	const uint8_t *msg = pbuf_data(&in->buf);
 	struct wg_pending *at;
@@ -48,7 +49,7 @@ wg_handshake_input(
 		return;
 	}
 	at = &d->pending[(d->pending_head + d->pending_count++) %
-	    WG_QUEUE_HANDSHAKES];
+			 WG_QUEUE_HANDSHAKES];
 	at->from = *in->ep;
 	at->len = (uint16_t)in->buf.len;
 	memcpy(at->msg, msg, in->buf.len);
@@ -128,7 +129,7 @@ respond(struct wg_peer *p, struct wg_draft *draft, const struct wg_pending *m,
 	draw_ephemeral(d, &ephemeral);
 	wg_index_draw(&d->indices, index);
 	if (wg_noise_respond(d->b2s, &keys, answer, draft, &p->remote,
-	        &ephemeral, index, msg->sender) == 0)
+		&ephemeral, index, msg->sender) == 0)
 		s = wg_session_new(&keys, msg->sender, false, now.mono_ns);
 	sodium_memzero(&keys, sizeof(keys));
 	sodium_memzero(&ephemeral, sizeof(ephemeral));
@@ -141,8 +142,8 @@ respond(struct wg_peer *p, struct wg_draft *draft, const struct wg_pending *m,
 	p->endpoint = m->from;
 	wg_peer_received(p, m->len, now.mono_ns);
 	wg_peer_add_session(p, s, index);
-	wg_cookie_sign(d->b2s, &p->cookie, &p->cookie_keys, now.mono_ns,
-	    d->out, sizeof(*answer));
+	wg_cookie_sign(d->b2s, &p->cookie, &p->cookie_keys, now.mono_ns, d->out,
+	    sizeof(*answer));
 	wg_timers_session_derived(&p->timers, &d->conf.times, now.mono_ns);
 	wg_timers_responded(&p->timers, now.mono_ns);
 	wg_peer_sent(p, sizeof(*answer), now.mono_ns);
@@ -214,6 +215,7 @@ consume_response(
 		return UK_EAGAIN;
 	}
 	wg_peer_end_handshake(p);
+	memcpy(p->answered_stamp, p->sent_stamp, WG_STAMP_LEN);
 	p->endpoint = m->from;
 	wg_peer_received(p, m->len, now.mono_ns);
 	wg_peer_add_session(p, s, msg->receiver);
@@ -233,7 +235,7 @@ wg_handshake_next(struct wg_device *d, struct uk_time now, struct dgram *out)
 	d->pending_count--;
 	if (now.mono_ns < d->loaded_until_ns) {
 		if (!wg_cookie_check_mac2(d->b2s, &d->checker, now.mono_ns,
-		        &m->from, m->msg, m->len))
+			&m->from, m->msg, m->len))
 			return demand_cookie(d, now.mono_ns, m, out);
 		if (!wg_limit_allow(&d->limit, &m->from.addr, now.mono_ns)) {
 			wg_drop(d, WG_DROP_RATE);
@@ -247,9 +249,18 @@ wg_handshake_next(struct wg_device *d, struct uk_time now, struct dgram *out)
 
 /* ---- message 1 out ---- */
 
+/* Stamps grow, but one far ahead of the clock that was never answered was
+ * refused, and does not bind us once the clock is right. */
+static void
+next_stamp(struct wg_peer *p, uint64_t wall_ns)
+{
+	if (wg_stamp_is_ahead(p->sent_stamp, wall_ns, STAMP_FAR))
+		memcpy(p->sent_stamp, p->answered_stamp, WG_STAMP_LEN);
+	wg_stamp_next(p->sent_stamp, wall_ns);
+}
+
 bool
-wg_handshake_initiate(
-    struct wg_peer *p, struct uk_time now, struct dgram *out)
+wg_handshake_initiate(struct wg_peer *p, struct uk_time now, struct dgram *out)
 {
 	struct wg_device *d = p->device;
 	struct wg_initiation *msg = (void *)d->out;
@@ -262,18 +273,18 @@ wg_handshake_initiate(
 		return false;
 	wg_peer_know(p);
 	wg_peer_end_handshake(p);
-	wg_stamp_next(d->sent_stamp, now.wall_ns);
+	next_stamp(p, now.wall_ns);
 	draw_ephemeral(d, &ephemeral);
 	wg_index_draw(&d->indices, index);
 	err = wg_noise_initiate(d->b2s, &p->handshake, msg, d->us, &p->remote,
-	    &ephemeral, d->sent_stamp, index);
+	    &ephemeral, p->sent_stamp, index);
 	sodium_memzero(&ephemeral, sizeof(ephemeral));
 	if (err)
 		return false;
 	p->handshake_index.peer = p;
 	wg_index_add(&d->indices, &p->handshake_index, index);
-	wg_cookie_sign(d->b2s, &p->cookie, &p->cookie_keys, now.mono_ns,
-	    d->out, sizeof(*msg));
+	wg_cookie_sign(d->b2s, &p->cookie, &p->cookie_keys, now.mono_ns, d->out,
+	    sizeof(*msg));
 	wg_timers_initiated(
 	    &p->timers, &d->conf.times, now.mono_ns, wg_jitter(d));
 	wg_peer_sent(p, sizeof(*msg), now.mono_ns);

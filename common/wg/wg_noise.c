@@ -68,8 +68,7 @@ mix_dh(struct blake2s *b, struct wg_symmetric *s, struct wg_key *k,
 	if (k)
 		mix_key2(b, s, k, &dh);
 	else
-		blake2s_kdf(
-		    b, 1, s->ck, NULL, NULL, s->ck, dh.b, sizeof(dh.b));
+		blake2s_kdf(b, 1, s->ck, NULL, NULL, s->ck, dh.b, sizeof(dh.b));
 	sodium_memzero(&dh, sizeof(dh));
 	return 0;
 }
@@ -195,9 +194,9 @@ mix_psk(struct blake2s *b, struct wg_symmetric *s, struct wg_key *k,
 
 int
 wg_noise_respond(struct blake2s *b, struct wg_session_keys *keys,
-    struct wg_response *msg, struct wg_draft *d,
-    const struct wg_remote *remote, const struct wg_key *ephemeral,
-    const uint8_t sender[4], const uint8_t receiver[4])
+    struct wg_response *msg, struct wg_draft *d, const struct wg_remote *remote,
+    const struct wg_key *ephemeral, const uint8_t sender[4],
+    const uint8_t receiver[4])
 {
 	struct wg_symmetric *s = &d->sym;
 	struct wg_key k;
@@ -223,7 +222,8 @@ wg_noise_respond(struct blake2s *b, struct wg_session_keys *keys,
 	/* {} */
 	wg_symmetric_seal(b, s, &k, msg->nothing, nothing, 0);
 	sodium_memzero(&k, sizeof(k));
-	blake2s_kdf(b, 2, keys->receive.b, keys->send.b, NULL, s->ck, nothing, 0);
+	blake2s_kdf(
+	    b, 2, keys->receive.b, keys->send.b, NULL, s->ck, nothing, 0);
 	return blake2s_ok(b) ? 0 : UK_ECRYPTO;
 }
 

@@ -109,8 +109,7 @@ act(struct wg_peer *p, unsigned todo, uint64_t now_ns)
 		wg_peer_end_sessions(p);
 	}
 	if (todo & (WG_DO_INITIATE | WG_DO_NEW_SESSION))
-		wg_peer_want_session(
-		    p, !(todo & WG_DO_NEW_SESSION), now_ns);
+		wg_peer_want_session(p, !(todo & WG_DO_NEW_SESSION), now_ns);
 	if (todo & WG_DO_KEEPALIVE)
 		wg_peer_wish(p, WG_WISH_KEEPALIVE);
 }
@@ -123,7 +122,8 @@ wg_device_tick(struct wg_device *d, struct uk_time now)
 	while ((n = timerq_pop(&d->timers, now.mono_ns))) {
 		struct wg_peer *p = CONTAINER_OF(n, struct wg_peer, timer);
 
-		act(p, wg_timers_expire(&p->timers, &d->conf.times, now.mono_ns),
+		act(p,
+		    wg_timers_expire(&p->timers, &d->conf.times, now.mono_ns),
 		    now.mono_ns);
 		wg_peer_rearm(p);
 	}

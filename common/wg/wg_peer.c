@@ -58,7 +58,7 @@ wg_peer_want_session(struct wg_peer *p, bool retry, uint64_t now_ns)
 	if (!retry)
 		p->timers.retries = 0;
 	if (wg_timers_may_initiate(
-	        &p->timers, &p->device->conf.times, now_ns)) {
+		&p->timers, &p->device->conf.times, now_ns)) {
 		wg_peer_wish(p, WG_WISH_INITIATE);
 		return;
 	}
@@ -194,8 +194,8 @@ wg_peer_know(struct wg_peer *p)
 		return;
 	p->static_static_known = true;
 	/* A key of low order leaves zeros, which no handshake accepts. */
-	(void)x25519(p->remote.static_static.b,
-	    p->device->us->private_key.b, p->remote.public_key.b);
+	(void)x25519(p->remote.static_static.b, p->device->us->private_key.b,
+	    p->remote.public_key.b);
 }
 
 uint64_t

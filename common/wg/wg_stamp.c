@@ -42,11 +42,11 @@ wg_stamp_next(uint8_t last[WG_STAMP_LEN], uint64_t wall_ns)
 }
 
 bool
-wg_stamp_is_ahead(const uint8_t stamp[WG_STAMP_LEN], uint64_t wall_ns,
-    uint64_t ahead_ns)
+wg_stamp_is_ahead(
+    const uint8_t stamp[WG_STAMP_LEN], uint64_t wall_ns, uint64_t ahead_ns)
 {
 	uint64_t now_s = wall_ns / UK_NS_PER_S;
 
 	return now_s >= MADE_S &&
-	    load_be64(stamp) > TAI64_BASE + now_s + ahead_ns / UK_NS_PER_S;
+	       load_be64(stamp) > TAI64_BASE + now_s + ahead_ns / UK_NS_PER_S;
 }

@@ -43,7 +43,9 @@ struct wg_peer {
 	struct wg_cookie_maker cookie;
 	struct wg_handshake handshake; /* holds while its index is used */
 	struct wg_index handshake_index;
-	uint8_t stamp[WG_STAMP_LEN]; /* greatest accepted */
+	uint8_t stamp[WG_STAMP_LEN]; /* greatest accepted from it */
+	uint8_t sent_stamp[WG_STAMP_LEN];
+	uint8_t answered_stamp[WG_STAMP_LEN]; /* greatest it has accepted */
 	uint64_t accepted_ns;        /* when; 0: never */
 
 	struct wg_session *current, *previous, *fresh; /* fresh: responder's,
@@ -76,7 +78,7 @@ struct wg_device {
 	bool has_identity;
 	bool up;
 	uint32_t mtu;
-	uint8_t sent_stamp[WG_STAMP_LEN];
+	uint8_t first_stamp[WG_STAMP_LEN]; /* from before a restart */
 
 	struct htab by_key;
 	struct wg_peer *first, *last;

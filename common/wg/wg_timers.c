@@ -40,7 +40,8 @@ wg_timers_data_sent(
 {
 	if (!pending(t, WG_TIMER_NEW_SESSION))
 		t->at_ns[WG_TIMER_NEW_SESSION] = now_ns + c->keepalive_ns +
-		    c->rekey_timeout_ns + t->jitter_ns;
+						 c->rekey_timeout_ns +
+						 t->jitter_ns;
 }
 
 void
@@ -121,7 +122,7 @@ wg_timers_may_initiate(
     const struct wg_timers *t, const struct wg_times *c, uint64_t now_ns)
 {
 	return !t->ever_initiated ||
-	    now_ns >= t->initiated_ns + c->rekey_timeout_ns;
+	       now_ns >= t->initiated_ns + c->rekey_timeout_ns;
 }
 
 uint64_t
@@ -158,8 +159,7 @@ expire_retransmit(
 }
 
 unsigned
-wg_timers_expire(
-    struct wg_timers *t, const struct wg_times *c, uint64_t now_ns)
+wg_timers_expire(struct wg_timers *t, const struct wg_times *c, uint64_t now_ns)
 {
 	unsigned todo = 0;
 
@@ -168,8 +168,7 @@ wg_timers_expire(
 	if (expired(t, WG_TIMER_KEEPALIVE, now_ns)) {
 		todo |= WG_DO_KEEPALIVE;
 		if (t->another_keepalive)
-			t->at_ns[WG_TIMER_KEEPALIVE] =
-			    now_ns + c->keepalive_ns;
+			t->at_ns[WG_TIMER_KEEPALIVE] = now_ns + c->keepalive_ns;
 		t->another_keepalive = false;
 	}
 	if (expired(t, WG_TIMER_NEW_SESSION, now_ns))

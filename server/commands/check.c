@@ -9,9 +9,9 @@
 #include "io/ctl.h"
 #include "io/service.h"
 #include "options.h"
-#include "paths.h"
-#include "plan.h"
-#include "survey.h"
+#include "server/paths.h"
+#include "server/plan.h"
+#include "server/survey.h"
 
 static const char usage[] =
     "Usage: ukai-relay check [--config FILE]\n"

@@ -6,7 +6,7 @@
 #include "core/err.h"
 #include "core/value.h"
 #include "io/service.h"
-#include "paths.h"
+#include "server/paths.h"
 
 /* Returns false for what is not an option of the verb. */
 static bool

@@ -4,7 +4,7 @@
 
 #include <getopt.h>
 
-#include "conf.h"
+#include "server/conf.h"
 
 struct options {
 	const char *config; /* default PATHS_CONFIG */

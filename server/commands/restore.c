@@ -1,13 +1,16 @@
 #include "commands.h"
 
 #include <stdio.h>
-#include <string.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "core/err.h"
 #include "host/undo.h"
+#include "io/ctl.h"
 #include "io/service.h"
 #include "options.h"
-#include "paths.h"
+#include "server/paths.h"
 
 /* More relays than this on one host: name them by --interface. */
 #define RELAYS_MAX 64
@@ -19,6 +22,30 @@ static const char usage[] =
     "relay is left alone.\n"
     "\n"
     "  -i, --interface NAME   that relay only\n";
+
+/* A killed process leaves its sockets. */
+static void
+remove_if_dead(const char *path, const char *question)
+{
+	char *answer = NULL;
+	struct stat st;
+
+	if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) &&
+	    ctl_ask(path, question, 2000, &answer, NULL) == UK_ENOENT)
+		(void)unlink(path);
+	free(answer);
+}
+
+static void
+remove_dead_sockets(const char *ifname)
+{
+	char path[PATHS_MAX];
+
+	if (paths_make(path, PATHS_SOCKET, ifname, NULL) == 0)
+		remove_if_dead(path, "status\n\n");
+	snprintf(path, sizeof(path), "/var/run/wireguard/%s.sock", ifname);
+	remove_if_dead(path, "get=1\n\n");
+}
 
 static int
 restore(const char *ifname, struct netcfg *n, struct diag *d)
@@ -37,6 +64,7 @@ restore(const char *ifname, struct netcfg *n, struct diag *d)
 	err = undo_all(u, n, d);
 	printf("%s: undone: %u of %u changes\n", ifname, count - undo_count(u),
 	    count);
+	remove_dead_sockets(ifname); /* while the journal is locked */
 	undo_close(u);
 	return err;
 }

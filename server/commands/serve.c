@@ -9,14 +9,14 @@
 
 #include <linux/capability.h>
 
-#include "conf.h"
 #include "core/err.h"
 #include "io/log.h"
 #include "io/service.h"
 #include "options.h"
-#include "paths.h"
-#include "relay.h"
-#include "survey.h"
+#include "server/conf.h"
+#include "server/paths.h"
+#include "server/relay.h"
+#include "server/survey.h"
 
 static const char usage[] =
     "Usage: ukai-relay serve [--config FILE] [--background]\n"
@@ -98,6 +98,8 @@ serve(const struct options *o)
 		    strerror(errno));
 		code = EXIT_FAILED;
 	} else {
+		if (o->background)
+			service_harden(); /* locks on memory end at a fork */
 		code = run(&c);
 	}
 	server_conf_fini(&c);

@@ -8,8 +8,8 @@
 #include "io/ctl.h"
 #include "io/service.h"
 #include "options.h"
-#include "paths.h"
-#include "status.h"
+#include "server/paths.h"
+#include "server/status.h"
 
 #define ANSWER_TIMEOUT_MS 5000
 

@@ -43,8 +43,8 @@ static void
 xor_over(struct lab_msg *m, const uint8_t *data, uint32_t len)
 {
 	if (m->buf.len < len)
-		memset(pbuf_put(&m->buf, len - m->buf.len), 0,
-		    len - m->buf.len);
+		memset(
+		    pbuf_put(&m->buf, len - m->buf.len), 0, len - m->buf.len);
 	for (uint32_t i = 0; i < len; i++)
 		pbuf_data(&m->buf)[i] ^= data[i];
 }

@@ -40,12 +40,12 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	craft(l.a.peer->current, data[1], data + 2, size - 2, &m);
 	m.tos = data[0];
 	if (lab_open(&l, &l.b, &m, &l.a.at, &out)) {
-		UK_ASSERT(ip_parse_fixed(&v, pbuf_data(&out.buf),
-		              out.buf.len) == 0);
+		UK_ASSERT(
+		    ip_parse_fixed(&v, pbuf_data(&out.buf), out.buf.len) == 0);
 		UK_ASSERT(v.total == out.buf.len);
 		UK_ASSERT(v.src[0] == (v.family == FAMILY_V4 ? 10 : 0xfd));
 	}
 	UK_ASSERT(!lab_open(&l, &l.b, &m, &l.a.at, &out)); /* replayed */
-	UK_ASSERT(!lab_next(&l, &l.b, &out));              /* unanswered */
+	UK_ASSERT(!lab_next(&l, &l.b, &out)); /* unanswered */
 	return 0;
 }

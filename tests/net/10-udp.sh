@@ -20,7 +20,7 @@ sent=
 # shellcheck source=tests/net/probes
 . "$here/probes"
 
-# shellcheck disable=SC2317,SC2329
+# shellcheck disable=SC2317,SC2329 # called by trap
 cleanup()
 {
 	end_probes
@@ -50,11 +50,12 @@ transfer()
 	echo "$probe is missing: build first, or set UKAI_BUILD"
 	exit 1
 }
-ip netns add "$a" 2>/dev/null && ip netns add "$b" &&
-    ip -n "$a" link add a0 type veth peer name b0 netns "$b" || {
+if ! ip netns add "$a" 2>/dev/null; then
 	echo "no network namespaces here"
 	exit 77
-}
+fi
+ip netns add "$b"
+ip -n "$a" link add a0 type veth peer name b0 netns "$b"
 # No ARP or duplicate address detection in the middle of a count.
 for ns in "$a" "$b"; do
 	ip netns exec "$ns" sysctl -qw net.ipv6.conf.all.accept_dad=0 \
@@ -87,8 +88,9 @@ before=$(field kib)
 say x open 0
 is "opens on any port" "ok port=* v4=1 v6=1"
 say x rss
-holds "opening costs less than 768 KiB resident" \
-	[ $(($(field kib) - before)) -lt 768 ]
+grep -q __asan_init "$probe" ||
+	holds "opening costs less than 768 KiB resident" \
+		[ $(($(field kib) - before)) -lt 768 ]
 say x close
 
 echo "# offload: joined messages, the same bytes with and without"
@@ -292,12 +294,12 @@ say x sndbuf 20000
 tell y recv 100000 1200
 say x fill 192.0.2.2 5000
 is "a full socket gives the rest back" "done=* kept=[1-9]* failed=0"
-done_=$(field done)
+went=$(field "done")
 kept=$(field kept)
 say x drain 2000
 is "the rest goes when there is room" "done=$kept kept=0 failed=0"
 hear y
-is "nothing is lost or doubled" "got=$((done_ + kept)) *"
+is "nothing is lost or doubled" "got=$((went + kept)) *"
 ip netns exec "$a" tc qdisc del dev a0 root
 say x close
 

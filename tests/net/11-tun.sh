@@ -22,7 +22,7 @@ work=$(mktemp -d "/tmp/ukt11.XXXXXX")
 # shellcheck source=tests/net/probes
 . "$here/probes"
 
-# shellcheck disable=SC2317,SC2329
+# shellcheck disable=SC2317,SC2329 # called by trap
 cleanup()
 {
 	end_probes
@@ -34,6 +34,7 @@ cleanup()
 trap cleanup EXIT
 trap 'exit 1' INT TERM
 
+# shellcheck disable=SC2317,SC2329 # called by holds
 gone()
 {
 	! ip -n "$m" link show "$1" >/dev/null 2>&1
@@ -49,6 +50,14 @@ event_then()
 	is "$1: seen" "$2"
 }
 
+# In other namespaces only coming up is an event.
+# seen WHAT PATTERN
+seen()
+{
+	say x refresh 0
+	is "$1" "$2"
+}
+
 for program in "$probe" "$build/tests/ukai-test-udp-probe"; do
 	[ -x "$program" ] || {
 		echo "$program is missing: build first, or set UKAI_BUILD"
@@ -59,10 +68,12 @@ done
 	echo "no /dev/net/tun here"
 	exit 77
 }
-ip netns add "$m" 2>/dev/null && ip netns add "$a" && ip netns add "$b" || {
+if ! ip netns add "$m" 2>/dev/null; then
 	echo "no network namespaces here"
 	exit 77
-}
+fi
+ip netns add "$a"
+ip netns add "$b"
 for ns in "$m" "$a" "$b"; do
 	ip netns exec "$ns" sysctl -qw net.ipv6.conf.all.accept_dad=0 \
 		net.ipv6.conf.default.accept_dad=0
@@ -72,7 +83,7 @@ start x "$m" "$probe"
 
 echo "# opening"
 say x open 0 t0 mtu 1380
-is "made, with its MTU" "state=new name=t0 index=known mtu=1380 event=yes"
+is "made, with its MTU" "state=new name=t0 index=known mtu=1380"
 holds "down, without addresses" \
 	[ -z "$(ip -n "$m" addr show dev t0 up)" ]
 say x open 1 t0
@@ -98,6 +109,7 @@ start plain "$m" setpriv --bounding-set=-net_admin --inh-caps=-net_admin \
 	"$probe"
 say plain open 0 t0
 is "not permitted" "error -8 not permitted to make the interface t0*"
+# shellcheck disable=SC2016 # $0 is the inner shell's
 start bare "$m" unshare -m sh -c \
 	'mount -t tmpfs none /dev/net && exec "$0"' "$probe"
 say bare open 0 t0
@@ -105,16 +117,14 @@ is "no /dev/net/tun" "error -6 /dev/net/tun is missing*"
 
 echo "# a descriptor that we are given"
 say x adopt 0 t1 vnet
-is "with vnet header" "state=new name=t1 index=known mtu=1500 event=yes"
+is "with vnet header" "state=new name=t1 index=known mtu=1500"
 say x close 0
 say x adopt 0 t1 nooffload
 is "without" "state=new name=t1 *"
 say x close 0
-say x adopt 0 t1 pi
-is "with packet information" "error -2 *IFF_NO_PI*"
 say x adopt 0 t1 tap
-is "a TAP" "error -2 *IFF_TUN*"
-holds "those are closed" gone t1
+is "a TAP" "error -2 *TAP*"
+holds "that is closed" gone t1
 
 # life NAME [nooffload]: up, down, MTU, name, other namespaces.
 life()
@@ -122,7 +132,7 @@ life()
 	say x open 0 "$@"
 	is "$*: opened" "state=new *"
 	say x refresh 0
-	is "$*: down" "state=down name=$1 index=known mtu=1500 event=yes"
+	is "$*: down" "state=down name=$1 index=known mtu=1500"
 	say x event 0 0
 	is "$*: no event left" no
 	say x write 0 3
@@ -134,31 +144,33 @@ life()
 	say x write 0 3
 	is "$*: writing while up" "dropped=3"
 	ip -n "$m" link set "$1" mtu 1300
-	event_then "$*: MTU" "state=up name=$1 index=known mtu=1300 event=yes"
+	event_then "$*: MTU" "state=up name=$1 index=known mtu=1300"
 	ip -n "$m" link set "$1" down
 	event_then "$*: down again" "state=down *"
 	ip -n "$m" link set "$1" name other
 	event_then "$*: renamed" "state=down name=other *"
 	ip -n "$m" link set other netns "$a"
 	event_then "$*: moved" \
-		"state=down name=other index=known mtu=1300 event=yes"
+		"state=down name=other index=known mtu=1300"
 	ip -n "$a" link set other up
 	event_then "$*: up there" "state=up *"
+	say x event 0 0
+	is "$*: no event left there" no
 	ip -n "$a" link set other mtu 1290
-	event_then "$*: MTU there" "state=up name=other * mtu=1290 event=yes"
+	seen "$*: MTU there" "state=up name=other * mtu=1290"
 	ip -n "$a" link set other netns "$b"
-	event_then "$*: moved on" "state=down * mtu=1290 event=yes"
+	seen "$*: moved on" "state=down * mtu=1290"
 	ip -n "$b" link set other name "$1"
-	event_then "$*: renamed there" "state=down name=$1 *"
+	seen "$*: renamed there" "state=down name=$1 *"
 	ip -n "$b" link set "$1" netns "$m"
-	event_then "$*: back home" "state=down * event=yes"
+	event_then "$*: back home" "state=down *"
 	ip -n "$m" link set "$1" up
 	event_then "$*: up at home" "state=up *"
 	ip -n "$m" link set "$1" netns "$a"
 	ip -n "$a" link set "$1" up
 	event_then "$*: moved and up at once" "state=up *"
 	ip -n "$a" link del "$1"
-	event_then "$*: deleted there" "state=gone *"
+	seen "$*: deleted there" "state=gone *"
 	say x read 0
 	is "$*: reading says so" -6
 	say x close 0
@@ -171,7 +183,7 @@ say x open 0 t0
 ip -n "$m" link set t0 netns "$a"
 ip -n "$a" link set t0 mtu 1333 up
 event_then "moved at once after opening" \
-	"state=up name=t0 index=known mtu=1333 event=yes"
+	"state=up name=t0 index=known mtu=1333"
 # The namespace goes, and with it the interface.
 ip -n "$a" link set t0 down
 ip -n "$a" link set t0 netns "$b"
@@ -186,37 +198,47 @@ done
 is "its namespace deleted" "state=gone *"
 say x close 0
 
-echo "# without the right to enter namespaces"
+# abroad WHAT: as life, where the probe cannot see into another namespace.
+abroad()
+{
+	say y open 0 t0 mtu 1400
+	is "$1: opened" "state=new name=t0 index=known mtu=1400"
+	ip -n "$m" link set t0 netns "$a"
+	say y event 0 1000
+	is "$1: moved: noticed" yes
+	say y refresh 0
+	is "$1: moved: down" "state=down name=t0 * mtu=1400"
+	# Another interface of that name, at home, is not ours.
+	ip -n "$m" link add t0 type veth peer name v1
+	ip -n "$m" link set t0 mtu 999
+	ip -n "$a" link set t0 mtu 1350 up
+	say y event 0 1000
+	is "$1: up is noticed" yes
+	say y refresh 0
+	is "$1: up is seen, the MTU is not" "state=up name=t0 * mtu=1400"
+	ip -n "$m" link del t0
+	ip -n "$a" link set t0 down
+	say y refresh 0
+	is "$1: down is seen" "state=down *"
+	ip -n "$a" link set t0 netns "$m"
+	say y refresh 0
+	is "$1: back home all is seen" "state=down * mtu=1350"
+	ip -n "$m" link del t0
+	say y refresh 0
+	is "$1: gone" "state=gone *"
+	say y close 0
+}
+echo "# where namespaces are closed to us"
 start y "$m" setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin "$probe"
-say y open 0 t0 mtu 1400
-is "opened" "state=new name=t0 index=known mtu=1400 event=yes"
-ip -n "$m" link set t0 netns "$a"
-say y event 0 1000
-is "moved: noticed" yes
-say y refresh 0
-is "moved: no events any more" "state=down name=t0 * mtu=1400 event=no"
-# Another interface of that name, at home, is not ours.
-ip -n "$m" link add t0 type veth peer name v1
-ip -n "$m" link set t0 mtu 999
-ip -n "$a" link set t0 mtu 1350 up
-say y refresh 0
-is "up is seen, the MTU is not" "state=up name=t0 * mtu=1400 event=no"
-ip -n "$m" link del t0
-ip -n "$a" link set t0 down
-say y refresh 0
-is "down is seen" "state=down *"
-ip -n "$a" link set t0 netns "$m"
-say y refresh 0
-is "back home all is seen" "state=down * mtu=1350 event=yes"
-ip -n "$m" link del t0
-say y refresh 0
-is "gone" "state=gone *"
+abroad "no CAP_SYS_ADMIN"
+say y inject nons
+abroad "not told where"
 
 # pair MTU [FLAG0 [FLAG1]]: both interfaces in their namespaces, and up.
 pair()
 {
 	say x open 0 t0 mtu "$1" "${2:-}"
-	is "opened ($*)" "state=new * mtu=$1 event=yes"
+	is "opened ($*)" "state=new * mtu=$1"
 	say x open 1 t1 mtu "$1" "${3:-${2:-}}"
 	is "opened ($*)" "state=new *"
 	ip -n "$m" link set t0 netns "$a"
@@ -255,7 +277,7 @@ tcp()
 	say x total # ends relay, whose answer comes first
 	hear x
 	holds "TCP $1: the same bytes" cmp "$work/file" "$work/got"
-	echo "  $answer"
+	echo "#   $answer"
 }
 
 # UDP from A to B with the senders' own segmentation.
@@ -276,7 +298,7 @@ udp()
 	say v close
 	say x total
 	hear x
-	echo "  $answer"
+	echo "#   $answer"
 }
 
 none="bad=0 dropped=0 malformed=0"
@@ -301,10 +323,10 @@ for to_addr in 10.11.0.2 2001:db8:11::2; do
 done
 say x rss
 kib=$(field kib)
-case $(file -L "$probe" 2>/dev/null; nm "$probe" 2>/dev/null) in
-*__asan_*) ;;
-*) holds "less than 6 MiB resident with two interfaces" [ "$kib" -lt 6144 ] ;;
-esac
+# A sanitizer's shadow does not count.
+grep -q __asan_init "$probe" ||
+	holds "less than 6 MiB resident with two interfaces" \
+		[ "$kib" -lt 6144 ]
 unpair
 
 echo "# a kernel without USO"
@@ -312,7 +334,7 @@ say x inject nouso
 pair 1420
 say x inject none
 udp "without USO" 10.11.0.2
-is "nothing wrong" "packets=440 $none *"
+is "nothing wrong" "packets=44? $none *"
 holds "no super-packets" [ "$(field longest_read)" -lt 1500 ]
 holds "nor written" [ "$(field longest_write)" -lt 1500 ]
 tcp "without USO" 10.11.0.2

@@ -88,7 +88,7 @@ eventually()
 
 	shift
 	while ! "$@"; do
-		[ $SECONDS -lt $until ] || return 1
+		[ "$SECONDS" -lt "$until" ] || return 1
 		sleep 0.2
 	done
 }
@@ -105,7 +105,7 @@ run()
 	shift
 	on_pc "$@" >"$work/stdout" 2>"$work/said"
 	got=$?
-	[ $got = "$code" ] || {
+	[ "$got" = "$code" ] || {
 		echo "exit code $got, not $code"
 		cat "$work/stdout" "$work/said"
 		return 1
@@ -209,7 +209,10 @@ kill_nine()
 json() { on_pc "$ukai" status --json | jq -c "$1"; }
 mtu() { on_pc cat "/sys/class/net/$tun/mtu"; }
 rules() { on_pc ip "$1" rule | grep -v -e 'lookup local' -e 'lookup main$' -e 'lookup default'; }
-goes_by() { on_pc ip route get "$1" | head -1 | grep -q -w "dev $2"; }
+goes_by() # ADDRESS DEVICE [MARK]
+{
+	on_pc ip route get "$1" mark "${3:-0}" | head -1 | grep -q -w "dev $2"
+}
 
 # Packets that rt has seen from pc to an address.
 seen_on_link()
@@ -229,7 +232,7 @@ make_world()
 		ip netns add "$ns" || return 1
 		ip netns exec "$ns" sysctl -q -w net.ipv6.conf.all.accept_ra=0 \
 		    net.ipv6.conf.default.accept_ra=0 \
-		    net.ipv6.conf.default.addr_gen_mode=1
+		    net.ipv6.conf.default.accept_dad=0
 		ip -n "$ns" link set lo up
 	done
 	ip link add lan0 netns "$pc" type veth peer name lan1 netns "$rt"
@@ -253,10 +256,8 @@ make_world()
 	ip -n "$vps" -6 route add default via 2001:db8:2::fe
 	on_rt sysctl -q -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
 	# The way to the attack on addresses: R1, and one that is not guarded.
-	ip -n "$pc" link add dum0 type dummy
-	ip -n "$pc" addr add 10.99.0.9/32 dev dum0
-	ip -n "$pc" addr add fd99::9/128 dev dum0 nodad
-	ip -n "$pc" link set dum0 up
+	ip -n "$pc" addr add 10.99.0.9/32 dev lo
+	ip -n "$pc" addr add fd99::9/128 dev lo nodad
 	ip -n "$rt" route add 10.66.0.2/32 via 192.0.2.10
 	ip -n "$rt" route add 10.99.0.9/32 via 192.0.2.10
 	ip -n "$rt" -6 route add fd66::2/128 via 2001:db8:1::10
@@ -303,7 +304,7 @@ start_relay()
 	eventually 5 test -S "/var/run/wireguard/$far.sock" || return 1
 	on_vps wg set "$far" private-key "$work/vps.key" listen-port 51820 \
 	    peer "$(cat "$work/pc.pub")" preshared-key "$work/psk" \
-	    allowed-ips 10.66.0.2/32,fd66::2/128,192.0.2.0/24
+	    allowed-ips 10.66.0.2/32,fd66::2/128,192.0.2.1/32
 	ip -n "$vps" addr add 10.66.0.1/24 dev "$far"
 	ip -n "$vps" addr add fd66::1/64 dev "$far" nodad
 	ip -n "$vps" link set "$far" up
@@ -316,6 +317,7 @@ start_dns()
 	import ipaddress, socket, struct, sys
 	s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 	s.bind(("192.0.2.1", 53))
+	print("bound", flush=True)
 	while True:
 	    q, who = s.recvfrom(512)
 	    end = q.index(b"\0", 12) + 5
@@ -328,8 +330,10 @@ start_dns()
 	    a = b"".join(struct.pack(">HHHIH", 0xc00c, kind, 1, 1, len(p)) + p for p in addrs)
 	    s.sendto(q[:2] + struct.pack(">HHHHH", 0x8180, 1, len(addrs), 0, 0) + q[12:end] + a, who)
 	EOF
-	ip netns exec "$rt" /usr/bin/python3 "$work/dns.py" "$work/addresses" &
+	ip netns exec "$rt" /usr/bin/python3 "$work/dns.py" "$work/addresses" \
+	    >"$work/bound" &
 	dns_pid=$!
+	eventually 5 grep -q bound "$work/bound"
 }
 
 stop_dns()
@@ -345,10 +349,10 @@ for program in wg nft jq setpriv tcpdump /usr/bin/python3; do
 	}
 done
 [ -x "$ukai" ] || { echo "not ok no $ukai: build first"; exit 1; }
-[ -c /dev/net/tun ] && make_world 2>"$work/out" || {
+if [ ! -c /dev/net/tun ] || ! make_world 2>"$work/out"; then
 	echo "skip: no namespaces, veth, nftables or /dev/net/tun"
 	exit 77
-}
+fi
 (
 	umask 077
 	for who in pc vps; do
@@ -400,7 +404,7 @@ check "nothing runs: down ends with 3" run 3 "$ukai" down
 check "nothing runs: down NAME ends with 3" run 3 "$ukai" down "$tun"
 check "nothing runs: restore has nothing to do" run 0 "$ukai" restore
 
-ip -n "$pc" link add "$tun" type dummy
+ip -n "$pc" link add "$tun" type veth peer name other
 remember
 check "the interface's name in use: exit 1" up 1
 check "the interface's name in use: nothing has changed" unchanged
@@ -475,13 +479,13 @@ check "the tunnel is still there" ping_ok 10.66.0.1
 
 # R3, R6, default route
 check "the internet is reached through the tunnel" ping_ok 198.51.100.7
-ip -n "$pc" route add 198.51.100.7/32 via 192.0.2.1
+ip -n "$pc" route add 198.51.100.7/32 via 192.0.2.1 dev lan0
 check "R3: a more specific route in main is there" \
-    goes_by "198.51.100.7 mark 51820" lan0
+    goes_by 198.51.100.7 lan0 51820
 check "R3: and does not beat the tunnel" goes_by 198.51.100.7 "$tun"
 check "R3: nor for packets" ping_ok 198.51.100.7
 same "R3: none was seen on the link" "$(seen_on_link inner)" 0
-ip -n "$pc" route del 198.51.100.7/32 via 192.0.2.1
+ip -n "$pc" route del 198.51.100.7/32
 check "R6: the relay's address is reached, inside" ping_ok 203.0.113.1
 check "R6: also by IPv6" on_pc ping -q -c 1 -W 1 2001:db8:2::1
 same "R6: no unmarked packet to it left in the clear" "$(seen_on_link clear)" 0
@@ -562,8 +566,8 @@ clamp_run()
 import socket
 socket.create_connection(("198.51.100.7", 7777), 3)'
 	eventually 3 grep -q mss "$work/synack"
-	kill $a $b
-	wait $a $b 2>/dev/null
+	kill "$a" "$b"
+	wait "$a" "$b" 2>/dev/null
 	cat "$work/syn" "$work/synack"
 }
 conf Endpoint=203.0.113.1:51820 AllowedIPs='198.51.100.0/24, 10.66.0.0/24'
@@ -575,7 +579,7 @@ check "some networks: the relay's address stays on the line" \
     goes_by 203.0.113.1 lan0
 on_pc sysctl -q -w net.ipv4.ip_forward=1
 ip -n "$rt" route add 198.51.100.7/32 via 192.0.2.10
-ip -n "$vps" route add 192.0.2.0/24 dev "$far" advmss 1460
+ip -n "$vps" route add 192.0.2.1/32 dev "$far" advmss 1460
 ip netns exec "$vps" /usr/bin/python3 -c '
 import socket
 s = socket.create_server(("198.51.100.7", 7777))
@@ -588,7 +592,7 @@ same "MSS inward is clamped" "$(syn_mss "$work/synack")" 1280
 kill $server
 wait $server 2>/dev/null
 ip -n "$rt" route del 198.51.100.7/32
-ip -n "$vps" route del 192.0.2.0/24 dev "$far"
+ip -n "$vps" route del 192.0.2.1/32 dev "$far"
 check "down again" down
 on_pc sysctl -q -w net.ipv4.ip_forward=0
 check "some networks: the host is as it was" unchanged
@@ -605,10 +609,10 @@ same "Table = 1234: routes" "$(on_pc ip route show table 1234)" \
 same "Table = 1234: no rules" "$(rules -4)$(rules -6)" ""
 same "Table = 1234: mark" "$(on_pc wg show "$tun" fwmark)" 0x77
 check "down of it" down
-conf Table=off DNS= AllowedIPs=198.51.100.0/24
+conf Table=off DNS= AllowedIPs=10.66.0.1/32
 check "Table = off" up
 same "Table = off: only the address' own network" \
-    "$(on_pc ip route show table all dev "$tun" type unicast)" \
+    "$(on_pc ip -4 route show table all dev "$tun" type unicast)" \
     "10.66.0.0/24 proto kernel scope link src 10.66.0.2 "
 check "Table = off: the tunnel works" pings 10.66.0.1
 check "down of that" down

@@ -30,8 +30,7 @@ struct weather {
 	bool traffic;
 };
 
-static const struct weather whole = {
-    .delay_ns = LAB_MS(20), .traffic = true};
+static const struct weather whole = {.delay_ns = LAB_MS(20), .traffic = true};
 static const struct weather quiet = {.delay_ns = LAB_MS(20)};
 static const struct weather storm = {.loss = 250,
     .twice = 100,
@@ -115,15 +114,13 @@ launch(struct lab_side *to, const struct lab_msg *m)
 	f->to = to;
 	lab_copy(&f->m, m);
 	if (chance(w.weather.corrupt))
-		pbuf_data(&f->m.buf)[rnd(m->buf.len)] ^=
-		    (uint8_t)(1 << rnd(8));
+		pbuf_data(&f->m.buf)[rnd(m->buf.len)] ^= (uint8_t)(1 << rnd(8));
 }
 
 static void
 post(struct side *from, const struct lab_msg *m)
 {
-	struct lab_side *to =
-	    from->lab == &w.lab.a ? &w.lab.b : &w.lab.a;
+	struct lab_side *to = from->lab == &w.lab.a ? &w.lab.b : &w.lab.a;
 
 	w.datagrams++;
 	assert_true(endpoint_same_remote(&m->to, &to->at));
@@ -190,8 +187,7 @@ static void
 land(struct flight *f)
 {
 	struct side *s = side_of(f->to);
-	struct endpoint from =
-	    f->to == &w.lab.a ? w.lab.b.at : w.lab.a.at;
+	struct endpoint from = f->to == &w.lab.a ? w.lab.b.at : w.lab.a.at;
 	struct lab_msg m, out;
 
 	look_at_clock(s);

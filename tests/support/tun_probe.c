@@ -3,7 +3,7 @@
  * is 0 or 1:
  *
  *   open SLOT NAME [nooffload] [mtu N]
- *   adopt SLOT NAME [vnet] [pi] [tap] [nooffload]   by a descriptor
+ *   adopt SLOT NAME [vnet] [tap] [nooffload]   by a descriptor
  *   close SLOT
  *   refresh SLOT     state, name and so on
  *   event SLOT MS    is there an event, in that time
@@ -12,7 +12,9 @@
  *   relay MS         packets from each slot to the other, that long or until
  *                    the next line comes
  *   total            what relay has carried since the last total
- *   inject WHAT      none, nouso: the kernel does not know that offload
+ *   inject WHAT      from now on the kernel behaves like that: none; nouso:
+ *                    does not know that offload; nons: does not tell where
+ *                    an interface is
  *   rss
  *
  * The calls that read and write are intercepted, to be measured. */
@@ -93,6 +95,10 @@ ioctl(int fd, unsigned long request, ...)
 		errno = EINVAL;
 		return -1;
 	}
+	if (request == TUNGETDEVNETNS && strcmp(injected, "nons") == 0) {
+		errno = EPERM;
+		return -1;
+	}
 	return (int)syscall(SYS_ioctl, fd, request, arg);
 }
 
@@ -123,9 +129,8 @@ state_text(enum tun_state s)
 static void
 print_state(const struct tun *t, const char *state)
 {
-	printf("state=%s name=%s index=%s mtu=%u event=%s\n", state,
-	    tun_name(t), tun_ifindex(t) != 0 ? "known" : "0", tun_mtu(t),
-	    tun_event_fd(t) >= 0 ? "yes" : "no");
+	printf("state=%s name=%s index=%s mtu=%u\n", state, tun_name(t),
+	    tun_ifindex(t) != 0 ? "known" : "0", tun_mtu(t));
 }
 
 static void
@@ -162,9 +167,8 @@ cmd_adopt(char **argv)
 {
 	struct ifreq ifr = {0};
 	struct tun_conf c = {.fd = open("/dev/net/tun", O_RDWR)};
-	int flags = has_word(argv, "tap") ? IFF_TAP : IFF_TUN;
+	int flags = IFF_NO_PI | (has_word(argv, "tap") ? IFF_TAP : IFF_TUN);
 
-	flags |= has_word(argv, "pi") ? 0 : IFF_NO_PI;
 	flags |= has_word(argv, "vnet") ? IFF_VNET_HDR : 0;
 	ifr.ifr_flags = (short)flags;
 	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", argv[2]);

@@ -143,10 +143,15 @@ static struct dgram pending[BURST];
 static struct endpoint pending_to;
 static unsigned n_pending;
 
-/* FNV-1a over lengths and bytes, in order: equal streams have equal sums. */
+/* FNV-1a over TOS, lengths and bytes, in order: equal streams have equal
+ * sums. */
 static uint64_t
-hash_add(uint64_t h, const uint8_t *b, size_t len)
+hash_add(uint64_t h, const struct dgram *d)
 {
+	const uint8_t *b = pbuf_data(&d->buf);
+	uint32_t len = d->buf.len;
+
+	h = (h ^ d->tos) * UINT64_C(0x100000001b3);
 	h = (h ^ len) * UINT64_C(0x100000001b3);
 	for (size_t i = 0; i < len; i++)
 		h = (h ^ b[i]) * UINT64_C(0x100000001b3);
@@ -262,10 +267,10 @@ cmd_send(int argc, char **argv)
 
 			for (unsigned j = 0; j < len; j++)
 				at[j] = next_byte();
-			hash = hash_add(hash, at, len);
 			d[k] = (struct dgram){.buf = pbuf_make(at, len, 0, len),
 			    .ep = &ep,
 			    .tos = (uint8_t)strtoul(argv[6], NULL, 0)};
+			hash = hash_add(hash, &d[k]);
 		}
 		if (!send_all(d, k))
 			break;
@@ -304,7 +309,7 @@ cmd_mix(int argc, char **argv)
 			.ep = &ep[rows[i].to],
 			.tos = rows[i].tos};
 		if (rows[i].to == 0)
-			hash = hash_add(hash, at, rows[i].len);
+			hash = hash_add(hash, &d[i]);
 	}
 	send_all(d, N);
 	print_sent(N, hash, &ep[0]);
@@ -334,8 +339,7 @@ cmd_recv(int argc, char **argv)
 			most = n > most ? n : most;
 			got += n;
 			for (unsigned j = 0; j < n; j++) {
-				hash = hash_add(
-				    hash, pbuf_data(&d[j].buf), d[j].buf.len);
+				hash = hash_add(hash, &d[j]);
 				peer = *d[j].ep;
 				if (d[j].tos < tos_min)
 					tos_min = d[j].tos;

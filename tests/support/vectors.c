@@ -27,9 +27,8 @@ vectors_unhex(uint8_t *out, size_t cap, const char *hex)
 {
 	size_t len = 0;
 
-	assert_int_equal(sodium_hex2bin(out, cap, hex, strlen(hex), NULL, &len,
-	                     NULL),
-	    0);
+	assert_int_equal(
+	    sodium_hex2bin(out, cap, hex, strlen(hex), NULL, &len, NULL), 0);
 	assert_int_equal(len, strlen(hex) / 2);
 	return len;
 }

@@ -91,7 +91,8 @@ lab_init(struct lab *l)
 {
 	lab_seed(1);
 	*l = (struct lab){
-	    .now = {.mono_ns = LAB_S(1000), .wall_ns = LAB_S(1790000000) + LAB_MS(500)},
+	    .now = {.mono_ns = LAB_S(1000),
+		.wall_ns = LAB_S(1790000000) + LAB_MS(500)},
 	    .a = {.at = lab_at("192.0.2.1", 1001), .inner4 = 1, .inner6 = 1},
 	    .b = {.at = lab_at("192.0.2.2", 1002), .inner4 = 2, .inner6 = 2},
 	};
@@ -316,10 +317,10 @@ lab_ping(struct lab *l, struct lab_side *from, struct lab_side *to)
 
 	lab_packet(from, to, &packet);
 	return lab_seal(l, from, &packet, &m) &&
-	    lab_open(l, to, &m, &from->at, &out) &&
-	    out.buf.len == packet.buf.len &&
-	    memcmp(pbuf_data(&out.buf), pbuf_data(&packet.buf),
-	        out.buf.len) == 0;
+	       lab_open(l, to, &m, &from->at, &out) &&
+	       out.buf.len == packet.buf.len &&
+	       memcmp(pbuf_data(&out.buf), pbuf_data(&packet.buf),
+		   out.buf.len) == 0;
 }
 
 uint64_t

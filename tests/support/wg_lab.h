@@ -9,8 +9,8 @@
 
 #define LAB_MAX 2048
 #define LAB_MTU 1420
-#define LAB_S(n) ((uint64_t)(n) * UK_NS_PER_S)
-#define LAB_MS(n) ((uint64_t)(n) * UK_NS_PER_MS)
+#define LAB_S(n) ((uint64_t)(n)*UK_NS_PER_S)
+#define LAB_MS(n) ((uint64_t)(n)*UK_NS_PER_MS)
 
 /* A datagram or a packet, with room for sealing around it. */
 struct lab_msg {
@@ -52,10 +52,8 @@ struct ip_prefix lab_prefix(const char *text);
 
 /* An IPv4 packet of len bytes (at least 20) with right header sum; content
  * counts up from the last byte of the source. */
-void lab_ip4(
-    struct lab_msg *m, const char *src, const char *dst, size_t len);
-void lab_ip6(
-    struct lab_msg *m, const char *src, const char *dst, size_t len);
+void lab_ip4(struct lab_msg *m, const char *src, const char *dst, size_t len);
+void lab_ip6(struct lab_msg *m, const char *src, const char *dst, size_t len);
 void lab_copy(struct lab_msg *to, const struct lab_msg *from);
 
 /* Drain: one datagram that wants to be sent; false: none. */

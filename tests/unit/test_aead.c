@@ -37,7 +37,7 @@ read_case(struct aead_case *c, const json_t *j)
 	assert_int_equal(vectors_hex(j, "ct", c->sealed, MAX), c->len);
 	c->tag_len = vectors_hex(j, "tag", c->sealed + c->len, AEAD_TAG_LEN);
 	c->valid = strcmp(json_string_value(json_object_get(j, "result")),
-	               "valid") == 0;
+		       "valid") == 0;
 }
 
 /* The functions of a handshake: libsodium. */
@@ -47,12 +47,11 @@ run_once(const struct aead_case *c, uint64_t counter)
 	uint8_t out[MAX + AEAD_TAG_LEN];
 	int err;
 
-	aead_seal_once(
-	    out, c->key, counter, c->ad, c->ad_len, c->msg, c->len);
+	aead_seal_once(out, c->key, counter, c->ad, c->ad_len, c->msg, c->len);
 	assert_int_equal(
 	    memcmp(out, c->sealed, c->len + AEAD_TAG_LEN) == 0, c->valid);
-	err = aead_open_once(out, c->key, counter, c->ad, c->ad_len,
-	    c->sealed, c->len + AEAD_TAG_LEN);
+	err = aead_open_once(out, c->key, counter, c->ad, c->ad_len, c->sealed,
+	    c->len + AEAD_TAG_LEN);
 	assert_int_equal(err, c->valid ? 0 : UK_EAUTH);
 	if (c->valid)
 		assert_memory_equal(out, c->msg, c->len);
@@ -132,8 +131,10 @@ run_file(const char *name, bool x)
 	static struct aead_case c;
 	size_t i, k;
 
-	json_array_foreach(json_object_get(file, "testGroups"), i, group) {
-		json_array_foreach(json_object_get(group, "tests"), k, j) {
+	json_array_foreach(json_object_get(file, "testGroups"), i, group)
+	{
+		json_array_foreach(json_object_get(group, "tests"), k, j)
+		{
 			read_case(&c, j);
 			run_case(&c, x, &n);
 		}
@@ -208,8 +209,8 @@ test_counter_is_bound(void **state)
 	for (unsigned bit = 0; bit < 64; bit++) {
 		memset(buf, 0, sizeof(buf));
 		assert_int_equal(aead_seal(a, 5, buf, 8), 0);
-		assert_int_equal(aead_open(a, 5 ^ (UINT64_C(1) << bit), buf,
-		                     sizeof(buf)),
+		assert_int_equal(
+		    aead_open(a, 5 ^ (UINT64_C(1) << bit), buf, sizeof(buf)),
 		    UK_EAUTH);
 	}
 	aead_free(a);

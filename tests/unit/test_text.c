@@ -73,8 +73,8 @@ test_growth(void **state)
 
 	(void)state;
 	for (unsigned i = 0; len + 64 < sizeof(twin); i++) {
-		int n = snprintf(
-		    twin + len, 64, "%u:%.*s;", i, (int)(i % 50), "012345678901"
+		int n = snprintf(twin + len, 64, "%u:%.*s;", i, (int)(i % 50),
+		    "012345678901"
 		    "23456789012345678901234567890123456789");
 
 		text_add(&t, "%.*s", n, twin + len);

@@ -174,13 +174,13 @@ test_set_and_get(void **state)
 	(void)state;
 	assert_string_equal(
 	    ask("set=1\nprivate_key=" K3 "\nlisten_port=51820\nfwmark=51820\n"
-	        "replace_peers=true\n"
-	        "public_key=" K1 "\nprotocol_version=1\npreshared_key=" K2 "\n"
-	        "endpoint=[2001:db8::1]:51821\n"
-	        "persistent_keepalive_interval=25\nreplace_allowed_ips=true\n"
-	        "allowed_ip=10.1.2.3/8\nallowed_ip=fd00::1/64\n"
-	        "allowed_ip=192.0.2.7/32\n"
-	        "public_key=" K2 "\nendpoint=192.0.2.1:1\n\n"),
+		"replace_peers=true\n"
+		"public_key=" K1 "\nprotocol_version=1\npreshared_key=" K2 "\n"
+		"endpoint=[2001:db8::1]:51821\n"
+		"persistent_keepalive_interval=25\nreplace_allowed_ips=true\n"
+		"allowed_ip=10.1.2.3/8\nallowed_ip=fd00::1/64\n"
+		"allowed_ip=192.0.2.7/32\n"
+		"public_key=" K2 "\nendpoint=192.0.2.1:1\n\n"),
 	    "errno=0\n\n");
 	assert_string_equal(ask("get=1\n\n"),
 	    /* clamped: ab -> a8, top of cd -> 4d */
@@ -215,73 +215,75 @@ test_scope(void **state)
 	    "errno=-22\n\n");
 }
 
-/* Lines that are errors, and their numbers. */
+/* Lines, and the number that they are answered with. */
+static const struct {
+	const char *lines;
+	int number;
+} answers[] = {
+    {"nonsense", 71},
+    {"", 0},
+    {"=", 22},
+    {"unknown=1", 22},
+    {"Private_key=" K1, 22},
+    {"private_key", 71},
+    {"private_key=", 22},
+    {"private_key=" K1 "1", 22},
+    {"private_key=g" K1, 22},
+    {"listen_port=65535", 0},
+    {"listen_port=65536", 22},
+    {"listen_port=-1", 22},
+    {"listen_port=1 ", 22},
+    {"listen_port=", 22},
+    {"fwmark=4294967295", 0},
+    {"fwmark=4294967296", 22},
+    {"fwmark=0x1", 22},
+    {"replace_peers=false", 22},
+    {"replace_peers=", 22},
+    {"protocol_version=1", 0},
+    {"protocol_version=2", 22},
+    {"endpoint=1.2.3.4:5", 22}, /* of no peer */
+    {"allowed_ip=10.0.0.0/8", 22},
+    {"public_key=", 22},
+    {"public_key=" K1 "\npublic_key=" K2 "0", 22},
+    {"public_key=" K1 "\nlisten_port=1", 22},
+    {"public_key=" K1 "\nprivate_key=" K2, 22},
+    {"public_key=" K1 "\nfwmark=1", 22},
+    {"public_key=" K1 "\nreplace_peers=true", 22},
+    {"public_key=" K1 "\nremove=yes", 22},
+    {"public_key=" K1 "\nupdate_only=false", 22},
+    {"public_key=" K1 "\nupdate_only=true", 0},
+    {"public_key=" K1 "\nreplace_allowed_ips=1", 22},
+    {"public_key=" K1 "\nprotocol_version=0", 22},
+    {"public_key=" K1 "\npreshared_key=00", 22},
+    {"public_key=" K1 "\npreshared_key=" ZERO, 0},
+    {"public_key=" K1 "\nendpoint=1.2.3.4", 22},
+    {"public_key=" K1 "\nendpoint=1.2.3.4:0", 22},
+    {"public_key=" K1 "\nendpoint=1.2.3.4:65536", 22},
+    {"public_key=" K1 "\nendpoint=example.com:5", 22},
+    {"public_key=" K1 "\nendpoint=2001:db8::1:5", 22},
+    {"public_key=" K1 "\npersistent_keepalive_interval=65535", 0},
+    {"public_key=" K1 "\npersistent_keepalive_interval=65536", 22},
+    {"public_key=" K1 "\npersistent_keepalive_interval=off", 22},
+    {"public_key=" K1 "\nallowed_ip=10.0.0.0/33", 22},
+    {"public_key=" K1 "\nallowed_ip=::/129", 22},
+    {"public_key=" K1 "\nallowed_ip=10.0.0/8", 22},
+    {"public_key=" K1 "\nallowed_ip=-", 22},
+    {"public_key=" K1 "\nallowed_ip=", 22},
+    {"public_key=" K1 "\nallowed_ip=-10.0.0.0/8", 0},
+    {"public_key=" K1 "\nrx_bytes=1", 22},
+};
+
 static void
 test_errors(void **state)
 {
-	static const struct {
-		const char *lines;
-		int number;
-	} cases[] = {
-	    {"nonsense", 71},
-	    {"", 0},
-	    {"=", 22},
-	    {"unknown=1", 22},
-	    {"Private_key=" K1, 22},
-	    {"private_key", 71},
-	    {"private_key=", 22},
-	    {"private_key=" K1 "1", 22},
-	    {"private_key=g" K1, 22},
-	    {"listen_port=65535", 0},
-	    {"listen_port=65536", 22},
-	    {"listen_port=-1", 22},
-	    {"listen_port=1 ", 22},
-	    {"listen_port=", 22},
-	    {"fwmark=4294967295", 0},
-	    {"fwmark=4294967296", 22},
-	    {"fwmark=0x1", 22},
-	    {"replace_peers=false", 22},
-	    {"replace_peers=", 22},
-	    {"protocol_version=1", 0},
-	    {"protocol_version=2", 22},
-	    {"endpoint=1.2.3.4:5", 22}, /* of no peer */
-	    {"allowed_ip=10.0.0.0/8", 22},
-	    {"public_key=", 22},
-	    {"public_key=" K1 "\npublic_key=" K2 "0", 22},
-	    {"public_key=" K1 "\nlisten_port=1", 22},
-	    {"public_key=" K1 "\nprivate_key=" K2, 22},
-	    {"public_key=" K1 "\nfwmark=1", 22},
-	    {"public_key=" K1 "\nreplace_peers=true", 22},
-	    {"public_key=" K1 "\nremove=yes", 22},
-	    {"public_key=" K1 "\nupdate_only=false", 22},
-	    {"public_key=" K1 "\nupdate_only=true", 0},
-	    {"public_key=" K1 "\nreplace_allowed_ips=1", 22},
-	    {"public_key=" K1 "\nprotocol_version=0", 22},
-	    {"public_key=" K1 "\npreshared_key=00", 22},
-	    {"public_key=" K1 "\npreshared_key=" ZERO, 0},
-	    {"public_key=" K1 "\nendpoint=1.2.3.4", 22},
-	    {"public_key=" K1 "\nendpoint=1.2.3.4:0", 22},
-	    {"public_key=" K1 "\nendpoint=1.2.3.4:65536", 22},
-	    {"public_key=" K1 "\nendpoint=example.com:5", 22},
-	    {"public_key=" K1 "\nendpoint=2001:db8::1:5", 22},
-	    {"public_key=" K1 "\npersistent_keepalive_interval=65535", 0},
-	    {"public_key=" K1 "\npersistent_keepalive_interval=65536", 22},
-	    {"public_key=" K1 "\npersistent_keepalive_interval=off", 22},
-	    {"public_key=" K1 "\nallowed_ip=10.0.0.0/33", 22},
-	    {"public_key=" K1 "\nallowed_ip=::/129", 22},
-	    {"public_key=" K1 "\nallowed_ip=10.0.0/8", 22},
-	    {"public_key=" K1 "\nallowed_ip=-", 22},
-	    {"public_key=" K1 "\nallowed_ip=", 22},
-	    {"public_key=" K1 "\nallowed_ip=-10.0.0.0/8", 0},
-	    {"public_key=" K1 "\nrx_bytes=1", 22},
-	};
 	char text[512], want[32];
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		snprintf(text, sizeof(text), "set=1\n%s%s\n", cases[i].lines,
-		    cases[i].lines[0] ? "\n" : "");
-		snprintf(want, sizeof(want), "errno=%d\n\n", -cases[i].number);
+	for (size_t i = 0; i < ARRAY_LEN(answers); i++) {
+		snprintf(text, sizeof(text), "set=1\n%s%s\n", answers[i].lines,
+		    answers[i].lines[0] ? "\n" : "");
+		snprintf(
+		    want, sizeof(want), "errno=%d\n\n", -answers[i].number);
 		if (strcmp(ask(text), want) != 0)
 			fail_msg("%s: %s", text, out.s);
 	}
@@ -294,13 +296,12 @@ test_error_in_the_middle(void **state)
 {
 	(void)state;
 	assert_string_equal(ask("set=1\nlisten_port=5\npublic_key=" K1
-	                        "\nbad=1\nallowed_ip=10.0.0.0/8\n"
-	                        "public_key=" K2 "\nnot even a line\n\n"),
+				"\nbad=1\nallowed_ip=10.0.0.0/8\n"
+				"public_key=" K2 "\nnot even a line\n\n"),
 	    "errno=-22\n\n");
 	assert_int_equal(the_port, 5);
 	assert_null(find(K2));
-	assert_string_equal(
-	    ask("set=1\npublic_key=" K2 "\n\n"), "errno=0\n\n");
+	assert_string_equal(ask("set=1\npublic_key=" K2 "\n\n"), "errno=0\n\n");
 	assert_non_null(find(K2));
 }
 
@@ -346,8 +347,8 @@ test_many_requests(void **state)
 {
 	(void)state;
 	assert_string_equal(ask("set=1\npublic_key=" K1 "\n\n"
-	                        "set=1\nlisten_port=7\n\n"
-	                        "set=1\nallowed_ip=10.0.0.0/8\n\n"),
+				"set=1\nlisten_port=7\n\n"
+				"set=1\nallowed_ip=10.0.0.0/8\n\n"),
 	    "errno=0\n\nerrno=0\n\nerrno=-22\n\n");
 	assert_int_equal(the_port, 7);
 }
@@ -534,7 +535,7 @@ test_without_memory(void **state)
 		text_clear(&out);
 		fail_at = ++n;
 		feed(&s, "set=1\npublic_key=" K1 "\nallowed_ip=10.0.0.0/8\n"
-		         "allowed_ip=10.128.0.0/9\n\n");
+			 "allowed_ip=10.128.0.0/9\n\n");
 		failed = fail_at == 0;
 		fail_at = 0;
 		assert_string_equal(

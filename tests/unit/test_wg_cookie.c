@@ -12,7 +12,7 @@
 #include "support/vectors.h"
 #include "wg/wg_cookie.h"
 
-#define S(n) ((n) * UK_NS_PER_S)
+#define S(n) ((n)*UK_NS_PER_S)
 #define T0 S(UINT64_C(1000))
 
 static struct blake2s *b;
@@ -105,8 +105,8 @@ test_mac1(void **state)
 		struct wg_initiation m = m1;
 
 		((uint8_t *)&m)[i] ^= (uint8_t)(1 << i % 8);
-		assert_int_equal(wg_cookie_check_mac1(b, &checker,
-		                     (uint8_t *)&m, sizeof(m)),
+		assert_int_equal(
+		    wg_cookie_check_mac1(b, &checker, (uint8_t *)&m, sizeof(m)),
 		    i >= offsetof(struct wg_initiation, mac2));
 	}
 	/* Right for another responder is wrong here. */
@@ -129,8 +129,8 @@ round_trip(struct trip *t, const struct endpoint *e, uint64_t now)
 	t->msg = m1;
 	wg_cookie_sign(
 	    b, &t->maker, &peer_keys, now, (uint8_t *)&t->msg, sizeof(t->msg));
-	wg_cookie_reply(b, &checker, now, e, (uint8_t *)&t->msg,
-	    sizeof(t->msg), t->random, &t->reply);
+	wg_cookie_reply(b, &checker, now, e, (uint8_t *)&t->msg, sizeof(t->msg),
+	    t->random, &t->reply);
 	assert_int_equal(
 	    wg_cookie_take(&t->maker, &peer_keys, now, &t->reply), 0);
 	wg_cookie_sign(
@@ -140,8 +140,8 @@ round_trip(struct trip *t, const struct endpoint *e, uint64_t now)
 static bool
 mac2_ok(const struct trip *t, const struct endpoint *e, uint64_t now)
 {
-	return wg_cookie_check_mac2(b, &checker, now, e,
-	    (const uint8_t *)&t->msg, sizeof(t->msg));
+	return wg_cookie_check_mac2(
+	    b, &checker, now, e, (const uint8_t *)&t->msg, sizeof(t->msg));
 }
 
 static void
@@ -156,8 +156,8 @@ test_round_trip(void **state)
 	t.msg = m1_with_mac2;
 	assert_false(mac2_ok(&t, &v4, 0)); /* no secret made yet */
 	round_trip(&t, &v4, T0);
-	assert_int_equal(wg_msg_classify((uint8_t *)&t.reply, 64),
-	    WG_MSG_COOKIE);
+	assert_int_equal(
+	    wg_msg_classify((uint8_t *)&t.reply, 64), WG_MSG_COOKIE);
 	assert_memory_equal(t.reply.receiver, m1.sender, 4);
 	assert_true(mac2_ok(&t, &v4, T0));
 	other = from("192.0.2.7", 1001); /* bound to the port */
@@ -185,8 +185,8 @@ test_cookie_value(void **state)
 
 	(void)state;
 	round_trip(&t, &v4, T0);
-	blake2s_mac(b, want, t.random, BLAKE2S_LEN, source, sizeof(source),
-	    NULL, 0);
+	blake2s_mac(
+	    b, want, t.random, BLAKE2S_LEN, source, sizeof(source), NULL, 0);
 	assert_memory_equal(t.maker.cookie, want, sizeof(want));
 	assert_memory_equal(t.reply.nonce, t.random + BLAKE2S_LEN, 24);
 }
@@ -207,8 +207,8 @@ test_ages(void **state)
 	wg_cookie_sign(b, &t.maker, &peer_keys, T0 + S(115) - 1,
 	    (uint8_t *)&t.msg, sizeof(t.msg));
 	assert_true(mac2_ok(&t, &e, T0 + S(115) - 1));
-	wg_cookie_sign(b, &t.maker, &peer_keys, T0 + S(115),
-	    (uint8_t *)&t.msg, sizeof(t.msg));
+	wg_cookie_sign(b, &t.maker, &peer_keys, T0 + S(115), (uint8_t *)&t.msg,
+	    sizeof(t.msg));
 	assert_false(mac2_ok(&t, &e, T0 + S(115)));
 	round_trip(&t, &e, T0 + S(119));
 	assert_memory_equal(checker.secret, secret, sizeof(secret));
@@ -239,8 +239,7 @@ test_take(void **state)
 		assert_int_equal(
 		    wg_cookie_take(&t.maker, &peer_keys, T0, &bad), UK_EAUTH);
 	}
-	assert_int_equal(
-	    wg_cookie_take(&t.maker, &peer_keys, T0, &t.reply), 0);
+	assert_int_equal(wg_cookie_take(&t.maker, &peer_keys, T0, &t.reply), 0);
 	assert_int_equal(
 	    wg_cookie_take(&t.maker, &peer_keys, T0, &t.reply), UK_EAUTH);
 	/* A later message makes the old answer stale. */
@@ -264,8 +263,8 @@ test_broken_library(void **state)
 	blake2s_mac(broken, out, out, 0, NULL, 0, NULL, 0);
 	checker.secret_until_ns = T0 + 1;
 	memset(m.mac1, 0, 32);
-	assert_false(wg_cookie_check_mac1(
-	    broken, &checker, (uint8_t *)&m, sizeof(m)));
+	assert_false(
+	    wg_cookie_check_mac1(broken, &checker, (uint8_t *)&m, sizeof(m)));
 	assert_false(wg_cookie_check_mac2(
 	    broken, &checker, T0, &e, (uint8_t *)&m, sizeof(m)));
 	blake2s_free(broken);

@@ -147,7 +147,7 @@ craft(struct lab_side *from, const void *plain, size_t len, size_t surplus,
 	store_le64(h->counter, s->send_counter);
 	memcpy(m->room + sizeof(*h), plain, len);
 	assert_int_equal(aead_seal(s->send, s->send_counter++,
-	                     m->room + sizeof(*h), len + surplus),
+			     m->room + sizeof(*h), len + surplus),
 	    0);
 }
 
@@ -160,8 +160,8 @@ test_any_padding(void **state)
 	(void)state;
 	lab_packet(&l.a, &l.b, &packet);
 	for (size_t surplus = 0; surplus < 600; surplus += 1 + surplus / 3) {
-		craft(&l.a, pbuf_data(&packet.buf), packet.buf.len, surplus,
-		    &m);
+		craft(
+		    &l.a, pbuf_data(&packet.buf), packet.buf.len, surplus, &m);
 		expect_opened(&l.b, &m, &l.a.at, &packet);
 	}
 }
@@ -204,9 +204,9 @@ test_flipped_bits(void **state)
 	lab_packet(&l.a, &l.b, &packet);
 	seal(&l.a, &packet, &m);
 	for (size_t i = 0; i < m.buf.len; i++) {
-		enum wg_drop why = i < 4 ? WG_DROP_MALFORMED
-		    : i < 8              ? WG_DROP_INDEX
-		                         : WG_DROP_AUTH;
+		enum wg_drop why = i < 4   ? WG_DROP_MALFORMED
+				   : i < 8 ? WG_DROP_INDEX
+					   : WG_DROP_AUTH;
 
 		for (unsigned bit = 0; bit < 8; bit++) {
 			lab_copy(&bad, &m);
@@ -338,8 +338,8 @@ test_counter_limit(void **state)
 	lab_packet(&l.a, &l.b, &packet);
 	s->send_counter = WG_REJECT_AFTER_MESSAGES - 1;
 	seal(&l.a, &packet, &m);
-	assert_true(load_le64(pbuf_data(&m.buf) + 8) ==
-	    WG_REJECT_AFTER_MESSAGES - 1);
+	assert_true(
+	    load_le64(pbuf_data(&m.buf) + 8) == WG_REJECT_AFTER_MESSAGES - 1);
 	expect_opened(&l.b, &m, &l.a.at, &packet);
 	craft(&l.a, pbuf_data(&packet.buf), packet.buf.len, 12, &m);
 	expect_dropped(&l.b, &m, &l.a.at, WG_DROP_EXPIRED);
@@ -706,6 +706,55 @@ test_rejected(void **state)
 	assert_false(lab_next(&l, &l.b, m));
 }
 
+/* One of a's own messages to b, as it comes back when the host routes b's
+ * endpoint into the tunnel. */
+static void
+looping(struct lab_msg *m, uint16_t port, size_t len)
+{
+	uint8_t *udp;
+
+	lab_ip4(m, "192.0.2.1", "192.0.2.2", len);
+	pbuf_data(&m->buf)[9] = 17;
+	udp = pbuf_data(&m->buf) + 20;
+	store_be16(udp + 2, port);
+	wg_msg_set_type(udp + 8, WG_MSG_DATA);
+	memcpy(udp + 12, l.a.peer->current->remote_index, 4);
+}
+
+/* A tunnel is not wrapped into itself; what only looks like it goes. */
+static void
+test_loop(void **state)
+{
+	const struct ip_prefix p = lab_prefix("192.0.2.0/24");
+	struct lab_msg m, out;
+
+	(void)state;
+	assert_int_equal(wg_peer_allow(l.a.d, l.a.peer, &p), 0);
+	looping(&m, 1002, 100);
+	assert_false(lab_seal(&l, &l.a, &m, &out));
+	assert_int_equal(lab_dropped(&l.a, WG_DROP_LOOP), 1);
+	assert_int_equal(l.a.peer->queued, 0);
+	looping(&m, 1002, 20 + 8 + 16);
+	assert_false(lab_seal(&l, &l.a, &m, &out));
+	assert_int_equal(lab_dropped_all(&l.a), 2);
+	looping(&m, 1002, 20 + 8 + 15);
+	seal(&l.a, &m, &out);
+	looping(&m, 1003, 100);
+	seal(&l.a, &m, &out);
+	looping(&m, 1002, 100);
+	pbuf_data(&m.buf)[19]++; /* to another host */
+	seal(&l.a, &m, &out);
+	for (size_t i = 9; i < 36; i += i == 9 ? 19 : 4) {
+		looping(&m, 1002, 100); /* TCP, a handshake, another index */
+		pbuf_data(&m.buf)[i] ^= 1;
+		seal(&l.a, &m, &out);
+	}
+	looping(&m, 1002, 100);
+	pbuf_data(&m.buf)[7] = 1; /* not the first fragment */
+	seal(&l.a, &m, &out);
+	assert_int_equal(lab_dropped_all(&l.a), 2);
+}
+
 static void
 numbered(struct lab_msg *m, unsigned n)
 {
@@ -866,6 +915,7 @@ main(void)
 	    CONNECTED(test_previous_session),
 	    CONNECTED(test_no_loss_while_renewing),
 	    FRESH(test_rejected),
+	    CONNECTED(test_loop),
 	    FRESH(test_queue),
 	    FRESH(test_queue_of_all),
 	    FRESH(test_queued_ecn),

@@ -72,8 +72,8 @@ test_names(void **state)
 
 		assert_non_null(name);
 		assert_true(strlen(name) > 1);
-		assert_int_equal(strspn(name, "abcdefghijklmnopqrstuvwxyz-1"),
-		    strlen(name));
+		assert_int_equal(
+		    strspn(name, "abcdefghijklmnopqrstuvwxyz-1"), strlen(name));
 		for (unsigned j = 0; j < i; j++)
 			assert_string_not_equal(name, wg_drop_name(j));
 	}
@@ -168,7 +168,8 @@ test_key_change(void **state)
 	assert_int_equal(lab_dropped(&l.a, WG_DROP_INDEX), 1);
 	lab_connect(&l);
 	assert_true(lab_ping(&l, &l.b, &l.a));
-	swap_key(&l.a, &l.b); /* while an initiation is under way, and traffic */
+	swap_key(
+	    &l.a, &l.b); /* while an initiation is under way, and traffic */
 	lab_packet(&l.a, &l.b, &packet);
 	assert_false(lab_seal(&l, &l.a, &packet, &m));
 	assert_true(lab_next(&l, &l.a, &m));
@@ -207,6 +208,7 @@ test_key_change_in_handshake(void **state)
 	assert_false(lab_open(&l, &l.b, &m, &l.a.at, &out));
 	swap_key(&l.b, &l.a);
 	assert_false(lab_next(&l, &l.b, &m));
+	assert_int_equal(lab_dropped_all(&l.b), 0);
 }
 
 /* Our own key as a peer is refused, and goes when it becomes our own. */
@@ -235,6 +237,8 @@ test_down_and_up(void **state)
 	wg_peer_set_keepalive(l.a.peer, 25);
 	wg_device_set_up(l.a.d, false);
 	assert_false(wg_device_is_up(l.a.d));
+	wg_peer_set_keepalive(l.a.peer, 0);
+	wg_peer_set_keepalive(l.a.peer, 25);
 	assert_false(lab_next(&l, &l.a, &out));
 	assert_false(lab_open(&l, &l.a, &m, &l.b.at, &out));
 	assert_int_equal(lab_dropped_all(&l.a), 0);
@@ -480,12 +484,12 @@ test_handshake_without_memory(void **state)
 		call_and_answer();
 		failed = fail_at == 0;
 		fail_at = 0;
-		assert_int_equal(failed,
-		    lab_dropped(&l.a, WG_DROP_CRYPTO) +
-		            lab_dropped(&l.b, WG_DROP_CRYPTO) +
-		            lab_dropped(&l.a, WG_DROP_QUEUE_FULL) +
-		            lab_dropped(&l.b, WG_DROP_QUEUE_FULL) >
-		        0);
+		assert_int_equal(
+		    failed, lab_dropped(&l.a, WG_DROP_CRYPTO) +
+				    lab_dropped(&l.b, WG_DROP_CRYPTO) +
+				    lab_dropped(&l.a, WG_DROP_QUEUE_FULL) +
+				    lab_dropped(&l.b, WG_DROP_QUEUE_FULL) >
+				0);
 		lab_advance(&l, LAB_S(200));
 		call_and_answer();
 		assert_true(lab_ping(&l, &l.a, &l.b));

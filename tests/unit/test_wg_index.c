@@ -84,8 +84,8 @@ test_twin(void **state)
 		wg_index_remove(&t, &entry[i]);
 	for (uint32_t i = 0; i < ENTRIES; i++) {
 		store_le32(wire, i * 2654435761u);
-		assert_ptr_equal(wg_index_find(&t, wire),
-		    i % 3 == 0 ? NULL : &entry[i]);
+		assert_ptr_equal(
+		    wg_index_find(&t, wire), i % 3 == 0 ? NULL : &entry[i]);
 	}
 	memset(wire, 0xfe, sizeof(wire));
 	assert_null(wg_index_find(&t, wire));

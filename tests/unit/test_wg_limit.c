@@ -9,7 +9,7 @@
 #include "core/bytes.h"
 #include "wg/wg_limit.h"
 
-#define MS(n) ((n) * UK_NS_PER_MS)
+#define MS(n) ((n)*UK_NS_PER_MS)
 #define T0 MS(UINT64_C(5000000))
 
 static struct wg_limit l;
@@ -101,8 +101,7 @@ test_full(void **state)
 		store_be32(a.b, i);
 		refused += !wg_limit_allow(&l, &a, T0);
 	}
-	assert_int_equal(
-	    refused, 7 * WG_LIMIT_SETS * WG_LIMIT_WAYS + 1);
+	assert_int_equal(refused, 7 * WG_LIMIT_SETS * WG_LIMIT_WAYS + 1);
 	assert_int_equal(burst(&first, T0), 4);
 	store_be32(a.b, 1u << 31);
 	assert_int_equal(burst(&a, T0), 0);
@@ -146,8 +145,7 @@ test_twin(void **state)
 		now += MS(rnd() % 8);
 		a.b[7] = (uint8_t)who;
 		store_be64(a.b + 8, rnd());
-		assert_int_equal(
-		    wg_limit_allow(&l, &a, now), naive(who, now));
+		assert_int_equal(wg_limit_allow(&l, &a, now), naive(who, now));
 	}
 }
 

@@ -50,8 +50,8 @@ load_noise(struct noise_vector *v, const json_t *j)
 	vectors_bytes(j, "init_ephemeral", v->ie.b, WG_KEY_LEN);
 	vectors_bytes(j, "resp_static", v->rs.b, WG_KEY_LEN);
 	vectors_bytes(j, "resp_ephemeral", v->re.b, WG_KEY_LEN);
-	vectors_unhex(v->psk.b, WG_KEY_LEN,
-	    json_string_value(json_array_get(psks, 0)));
+	vectors_unhex(
+	    v->psk.b, WG_KEY_LEN, json_string_value(json_array_get(psks, 0)));
 	x25519_base(v->is_pub.b, v->is.b);
 	x25519_base(v->ie_pub.b, v->ie.b);
 	x25519_base(v->rs_pub.b, v->rs.b);
@@ -82,8 +82,8 @@ token_sealed(struct noise_vector *v, const uint8_t *plain, size_t len,
 
 	wg_symmetric_seal(b, &v->sym, &v->k, out, plain, len);
 	assert_memory_equal(out, wire, len + AEAD_TAG_LEN);
-	assert_int_equal(wg_symmetric_open(b, &twin, &v->k, out, wire,
-	                     len + AEAD_TAG_LEN),
+	assert_int_equal(
+	    wg_symmetric_open(b, &twin, &v->k, out, wire, len + AEAD_TAG_LEN),
 	    0);
 	assert_memory_equal(out, plain, len);
 	assert_memory_equal(&twin, &v->sym, sizeof(twin));
@@ -133,8 +133,8 @@ noise_transport(struct noise_vector *v, const json_t *messages)
 		    vectors_hex(m, "payload", payload, sizeof(payload));
 
 		vectors_bytes(m, "ciphertext", wire, len + AEAD_TAG_LEN);
-		aead_seal_once(out, key[i % 2].b, i / 2 - 1, NULL, 0, payload,
-		    len);
+		aead_seal_once(
+		    out, key[i % 2].b, i / 2 - 1, NULL, 0, payload, len);
 		assert_memory_equal(out, wire, len + AEAD_TAG_LEN);
 	}
 }
@@ -187,8 +187,8 @@ load_remote(struct wg_remote *r, const struct wg_identity *us,
 {
 	r->public_key = them->public_key;
 	vectors_bytes(j, "psk", r->psk.b, WG_KEY_LEN);
-	assert_int_equal(x25519(r->static_static.b, us->private_key.b,
-	                     them->public_key.b),
+	assert_int_equal(
+	    x25519(r->static_static.b, us->private_key.b, them->public_key.b),
 	    0);
 }
 
@@ -222,7 +222,7 @@ test_example_initiate(void **state)
 
 	(void)state;
 	assert_int_equal(wg_noise_initiate(b, &hs, &msg, &ex.i, &ex.ir, &ex.ie,
-	                     ex.stamp, ex.m1.sender),
+			     ex.stamp, ex.m1.sender),
 	    0);
 	assert_memory_equal(&msg, &ex.m1, UP_TO_MACS(wg_initiation));
 }
@@ -238,11 +238,10 @@ test_example_respond(void **state)
 	(void)state;
 	assert_int_equal(wg_noise_open_caller(b, &d, &ex.m1, &ex.r), 0);
 	assert_memory_equal(&d.caller, &ex.i.public_key, WG_KEY_LEN);
-	assert_int_equal(
-	    wg_noise_open_stamp(b, &d, stamp, &ex.m1, &ex.ri), 0);
+	assert_int_equal(wg_noise_open_stamp(b, &d, stamp, &ex.m1, &ex.ri), 0);
 	assert_memory_equal(stamp, ex.stamp, sizeof(stamp));
 	assert_int_equal(wg_noise_respond(b, &keys, &msg, &d, &ex.ri, &ex.re,
-	                     ex.m2.sender, ex.m1.sender),
+			     ex.m2.sender, ex.m1.sender),
 	    0);
 	assert_memory_equal(&msg, &ex.m2, UP_TO_MACS(wg_response));
 	assert_memory_equal(&keys.send, &ex.keys.receive, WG_KEY_LEN);
@@ -255,7 +254,7 @@ start(struct wg_handshake *hs)
 	struct wg_initiation msg;
 
 	assert_int_equal(wg_noise_initiate(b, hs, &msg, &ex.i, &ex.ir, &ex.ie,
-	                     ex.stamp, ex.m1.sender),
+			     ex.stamp, ex.m1.sender),
 	    0);
 }
 
@@ -291,6 +290,8 @@ open_both(const struct wg_initiation *m)
 static void
 test_flipped_initiation(void **state)
 {
+	struct wg_draft d;
+
 	(void)state;
 	for (size_t i = offsetof(struct wg_initiation, ephemeral);
 	     i < UP_TO_MACS(wg_initiation); i++) {
@@ -298,6 +299,8 @@ test_flipped_initiation(void **state)
 
 		((uint8_t *)&m)[i] ^= (uint8_t)(1 << i % 7);
 		assert_int_equal(open_both(&m), UK_EAUTH);
+		assert_int_equal(wg_noise_open_caller(b, &d, &m, &ex.r),
+		    i < offsetof(struct wg_initiation, stamp) ? UK_EAUTH : 0);
 	}
 	assert_int_equal(open_both(&ex.m1), 0);
 }
@@ -370,6 +373,27 @@ test_low_order_ephemeral(void **state)
 	}
 }
 
+/* ss would be zero, so anybody could seal this stamp. */
+static void
+test_zero_static_static(void **state)
+{
+	static const struct wg_key zero;
+	struct wg_remote low = ex.ri;
+	uint8_t stamp[WG_STAMP_LEN];
+	struct wg_initiation m = ex.m1;
+	struct wg_draft d;
+	struct wg_symmetric sym;
+	struct wg_key k;
+
+	(void)state;
+	assert_int_equal(wg_noise_open_caller(b, &d, &m, &ex.r), 0);
+	sym = d.sym;
+	mix_key(&sym, &k, &zero);
+	wg_symmetric_seal(b, &sym, &k, m.stamp, ex.stamp, WG_STAMP_LEN);
+	low.static_static = zero;
+	assert_int_equal(wg_noise_open_stamp(b, &d, stamp, &m, &low), UK_EAUTH);
+}
+
 /* A peer whose static key is of low order: no initiation, no stamp opened, no
  * answer, each refused on its own. */
 static void
@@ -388,7 +412,7 @@ test_low_order_static(void **state)
 	low.static_static = zero;
 	memset(&hs, 0xee, sizeof(hs));
 	assert_int_equal(wg_noise_initiate(b, &hs, &m1, &ex.i, &low, &ex.ie,
-	                     ex.stamp, ex.m1.sender),
+			     ex.stamp, ex.m1.sender),
 	    UK_EAUTH);
 	assert_memory_equal(&hs.ephemeral, &zero, sizeof(zero));
 	assert_int_equal(wg_noise_open_caller(b, &d, &ex.m1, &ex.r), 0);
@@ -398,11 +422,11 @@ test_low_order_static(void **state)
 		low = ex.ir; /* as if ss had been overlooked: es is zero */
 		vectors_unhex(low.public_key.b, WG_KEY_LEN, low_order[i]);
 		assert_int_equal(wg_noise_initiate(b, &hs, &m1, &ex.i, &low,
-		                     &ex.ie, ex.stamp, ex.m1.sender),
+				     &ex.ie, ex.stamp, ex.m1.sender),
 		    UK_EAUTH);
 		assert_memory_equal(&hs.ephemeral, &zero, sizeof(zero));
 		assert_int_equal(wg_noise_respond(b, &keys, &m2, &d, &low,
-		                     &ex.re, ex.m2.sender, ex.m1.sender),
+				     &ex.re, ex.m2.sender, ex.m1.sender),
 		    UK_EAUTH);
 	}
 }
@@ -426,21 +450,21 @@ test_broken_library(void **state)
 	blake2s_mac(broken, out, zero, 0, NULL, 0, NULL, 0);
 	aead_seal_once(m1.static_key, zero, 0, zero, sizeof(zero),
 	    ex.i.public_key.b, WG_KEY_LEN);
-	aead_seal_once(m1.stamp, zero, 0, zero, sizeof(zero), ex.stamp,
-	    WG_STAMP_LEN);
+	aead_seal_once(
+	    m1.stamp, zero, 0, zero, sizeof(zero), ex.stamp, WG_STAMP_LEN);
 	aead_seal_once(m2.nothing, zero, 0, zero, sizeof(zero), zero, 0);
 	assert_int_equal(
 	    wg_noise_open_caller(broken, &d, &m1, &ex.r), UK_ECRYPTO);
-	assert_int_equal(wg_noise_open_stamp(broken, &d, stamp, &m1, &ex.ri),
-	    UK_ECRYPTO);
+	assert_int_equal(
+	    wg_noise_open_stamp(broken, &d, stamp, &m1, &ex.ri), UK_ECRYPTO);
 	assert_int_equal(wg_noise_respond(broken, &keys, &m2, &d, &ex.ri,
-	                     &ex.re, ex.m2.sender, ex.m1.sender),
+			     &ex.re, ex.m2.sender, ex.m1.sender),
 	    UK_ECRYPTO);
 	assert_int_equal(
 	    wg_noise_finish(broken, &keys, &m2, &hs, &ex.i, &ex.ir),
 	    UK_ECRYPTO);
 	assert_int_equal(wg_noise_initiate(broken, &hs, &m1, &ex.i, &ex.ir,
-	                     &ex.ie, ex.stamp, ex.m1.sender),
+			     &ex.ie, ex.stamp, ex.m1.sender),
 	    UK_ECRYPTO);
 	blake2s_free(broken);
 }
@@ -465,8 +489,8 @@ test_classify(void **state)
 
 		for (size_t len = 0; len <= sizeof(m); len++) {
 			bool ok = type >= 1 && type <= 4 &&
-			    len >= want[type].len[0] &&
-			    len <= want[type].len[1];
+				  len >= want[type].len[0] &&
+				  len <= want[type].len[1];
 
 			assert_int_equal(wg_msg_classify(m, len),
 			    ok ? type : WG_MSG_INVALID);
@@ -476,8 +500,7 @@ test_classify(void **state)
 		uint8_t m[32] = {WG_MSG_DATA};
 
 		m[i] = 1;
-		assert_int_equal(
-		    wg_msg_classify(m, sizeof(m)), WG_MSG_INVALID);
+		assert_int_equal(wg_msg_classify(m, sizeof(m)), WG_MSG_INVALID);
 	}
 }
 
@@ -493,6 +516,7 @@ main(void)
 	    cmocka_unit_test(test_flipped_response),
 	    cmocka_unit_test(test_other_psk),
 	    cmocka_unit_test(test_low_order_ephemeral),
+	    cmocka_unit_test(test_zero_static_static),
 	    cmocka_unit_test(test_low_order_static),
 	    cmocka_unit_test(test_broken_library),
 	    cmocka_unit_test(test_classify),

@@ -97,8 +97,8 @@ test_retries_and_gives_up(void **state)
 	enqueue(&l.a, &l.b);
 	assert_int_equal(sends(&l.a), WG_MSG_INITIATION);
 	for (unsigned i = 1; i < 20; i++)
-		assert_true(within(
-		    pass_until(&l.a, WG_MSG_INITIATION), LAB_S(5)));
+		assert_true(
+		    within(pass_until(&l.a, WG_MSG_INITIATION), LAB_S(5)));
 	assert_int_equal(l.a.peer->queued, 1);
 	pass(&l.a);
 	assert_int_equal(sends(&l.a), 0);
@@ -128,8 +128,8 @@ test_retry_is_new(void **state)
 	assert_int_equal(m[1].to.src.family, FAMILY_NONE);
 	assert_true(endpoint_same_remote(&m[1].to, &l.b.at));
 	for (size_t i = 4; i < 116; i += 28)
-		assert_memory_not_equal(pbuf_data(&m[0].buf) + i,
-		    pbuf_data(&m[1].buf) + i, 4);
+		assert_memory_not_equal(
+		    pbuf_data(&m[0].buf) + i, pbuf_data(&m[1].buf) + i, 4);
 }
 
 /* More packets within 5 s do not make more initiations. */
@@ -348,8 +348,7 @@ test_persistent_after_lost_confirmation(void **state)
 	wg_peer_set_keepalive(l.b.peer, 1);
 	assert_int_equal(sends(&l.b), 0);
 	assert_true(pass_until(&l.b, WG_MSG_INITIATION) <= LAB_S(6));
-	assert_true(
-	    within(pass_until(&l.b, WG_MSG_INITIATION), LAB_S(5)));
+	assert_true(within(pass_until(&l.b, WG_MSG_INITIATION), LAB_S(5)));
 }
 
 /* So do packets that were queued then. */

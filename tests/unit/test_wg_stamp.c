@@ -9,7 +9,7 @@
 #include "core/bytes.h"
 #include "wg/wg_stamp.h"
 
-#define S(n) ((n) * UK_NS_PER_S)
+#define S(n) ((n)*UK_NS_PER_S)
 #define NOW UINT64_C(1790000000) /* 2026, after this was written */
 
 /* 1700000000 s of the worked example: 0x6553f100, plus ten. */

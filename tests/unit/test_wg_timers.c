@@ -8,7 +8,7 @@
 
 #include "wg/wg_timers.h"
 
-#define S(n) ((uint64_t)(n) * UK_NS_PER_S)
+#define S(n) ((uint64_t)(n)*UK_NS_PER_S)
 #define T0 S(1000)
 #define JITTER (123 * UK_NS_PER_MS)
 
@@ -156,6 +156,26 @@ test_may_initiate(void **state)
 	assert_true(wg_timers_may_initiate(&t, c, 0));
 }
 
+/* An initiation that came too soon goes when it may, once, and leaves a retry
+ * that is due as it is. */
+static void
+test_deferred(void **state)
+{
+	(void)state;
+	wg_timers_initiated(&t, c, T0, JITTER);
+	wg_timers_initiation_deferred(&t, c);
+	expect(T0 + S(5) + JITTER, WG_DO_INITIATE | WG_DO_FORGET_SOURCE);
+	wg_timers_responded(&t, T0 + S(8));
+	wg_timers_initiation_deferred(&t, c);
+	wg_timers_initiation_deferred(&t, c);
+	expect(T0 + S(13), WG_DO_INITIATE | WG_DO_FORGET_SOURCE);
+	expect_silence();
+	wg_timers_responded(&t, T0 + S(20));
+	wg_timers_initiation_deferred(&t, c);
+	wg_timers_handshake_complete(&t);
+	expect_silence();
+}
+
 static void
 test_zero_keys(void **state)
 {
@@ -209,7 +229,7 @@ test_leap(void **state)
 	wg_timers_data_received(&t, c, T0);
 	assert_int_equal(wg_timers_expire(&t, c, T0 + S(3600)),
 	    WG_DO_INITIATE | WG_DO_NEW_SESSION | WG_DO_KEEPALIVE |
-	        WG_DO_FORGET_SOURCE | WG_DO_ZERO_KEYS);
+		WG_DO_FORGET_SOURCE | WG_DO_ZERO_KEYS);
 	expect_silence();
 }
 
@@ -269,6 +289,7 @@ main(void)
 	    cmocka_unit_test_setup(test_give_up_keeps_zero_keys, setup),
 	    cmocka_unit_test_setup(test_completed, setup),
 	    cmocka_unit_test_setup(test_may_initiate, setup),
+	    cmocka_unit_test_setup(test_deferred, setup),
 	    cmocka_unit_test_setup(test_zero_keys, setup),
 	    cmocka_unit_test_setup(test_persistent, setup),
 	    cmocka_unit_test_setup(test_persistent_off, setup),

@@ -43,8 +43,8 @@ test_wycheproof(void **state)
 
 	(void)state;
 	json_array_foreach(json_object_get(file, "testGroups"), i, group)
-		json_array_foreach(json_object_get(group, "tests"), j, c)
-			*(run_case(c) ? &refused : &equal) += 1;
+		json_array_foreach(json_object_get(group, "tests"), j, c) *
+	    (run_case(c) ? &refused : &equal) += 1;
 	assert_int_equal(equal, 487);
 	assert_int_equal(refused, 31);
 	json_decref(file);
