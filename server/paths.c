@@ -7,12 +7,10 @@
 #include "core/err.h"
 #include "core/value.h"
 
-#define PREFIX "relay-"
-
 static const char *const suffix[] = {
-    [PATHS_SOCKET] = ".sock",
-    [PATHS_JOURNAL] = ".journal",
-    [PATHS_STAMPS] = ".stamps",
+    [PATHS_SOCKET] = ".relay",
+    [PATHS_JOURNAL] = ".relay-journal",
+    [PATHS_STAMPS] = ".relay-stamps",
 };
 
 const char *
@@ -30,7 +28,7 @@ int
 paths_make(char path[static PATHS_MAX], enum paths_kind kind,
     const char *ifname, struct diag *d)
 {
-	int n = snprintf(path, PATHS_MAX, "%s/" PREFIX "%s%s",
+	int n = snprintf(path, PATHS_MAX, "%s/%s%s",
 	    paths_folder(kind), ifname, suffix[kind]);
 
 	if (n > 0 && n < PATHS_MAX)
@@ -43,14 +41,12 @@ paths_make(char path[static PATHS_MAX], enum paths_kind kind,
 static bool
 take_name(char ifname[16], enum paths_kind kind, const char *file)
 {
-	size_t begin = strlen(PREFIX), end = strlen(suffix[kind]);
-	size_t len = strlen(file);
+	size_t len = strlen(file), end = strlen(suffix[kind]);
 
-	if (len <= begin + end || strncmp(file, PREFIX, begin) != 0 ||
-	    strcmp(file + len - end, suffix[kind]) != 0 ||
-	    !value_is_ifname(file + begin, len - begin - end))
+	if (len <= end || strcmp(file + len - end, suffix[kind]) != 0 ||
+	    !value_is_ifname(file, len - end))
 		return false;
-	snprintf(ifname, 16, "%.*s", (int)(len - begin - end), file + begin);
+	snprintf(ifname, 16, "%.*s", (int)(len - end), file);
 	return true;
 }
 

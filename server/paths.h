@@ -1,4 +1,5 @@
-/* paths: where a relay keeps what it needs while it runs and afterwards.
+/* paths: where a relay keeps what it needs while it runs and afterwards. The
+ * folders are the client's too; the endings tell whose a file is.
  * UKAI_RUN_DIR and UKAI_STATE_DIR in the environment change the folders, for
  * tests with several hosts on one file system. */
 #ifndef UKAI_SERVER_PATHS_H

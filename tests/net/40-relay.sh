@@ -557,7 +557,7 @@ check "tells systemd that it is ready" \
 check "status for people" code 0 "$relay" status
 check "status names the clients" grep -q '^alice$' "$work/said"
 check "the control socket is ours alone (C7)" \
-    [ "$(stat -c %a "$UKAI_RUN_DIR/relay-$tr.sock")" = 600 ]
+    [ "$(stat -c %a "$UKAI_RUN_DIR/$tr.relay")" = 600 ]
 check "other software's table is untouched" \
     [ "$(in_ns "$r" nft list table inet other)" = \
     "$(sed -n '/^table inet other/,/^}/p' "$work/before")" ]
@@ -744,7 +744,7 @@ check "SIGTERM: exit 0" relay_end TERM
 check "SIGTERM: everything is as before" unchanged
 check "SIGTERM: status says that none runs" code 3 "$relay" status
 check "the stamps are kept, 0600 (P1)" \
-    [ "$(stat -c %a "$UKAI_STATE_DIR/relay-$tr.stamps")" = 600 ]
+    [ "$(stat -c %a "$UKAI_STATE_DIR/$tr.relay-stamps")" = 600 ]
 
 relay_start
 check "after a restart the clients come back" \
@@ -756,7 +756,7 @@ check "kill -9: something is left" fails unchanged
 check "kill -9: restore" code 0 in_ns "$r" "$relay" restore
 check "kill -9, restore: everything is as before" unchanged
 check "kill -9, restore: no socket is left" fails test -e \
-    "$UKAI_RUN_DIR/relay-$tr.sock" -o -e "/var/run/wireguard/$tr.sock"
+    "$UKAI_RUN_DIR/$tr.relay" -o -e "/var/run/wireguard/$tr.sock"
 
 relay_start
 relay_end KILL || true
@@ -814,12 +814,12 @@ check "a recorded initiation is refused after a restart (P1)" \
     [ "$answer" = 0 ]
 check "and counted as replayed (P1)" [ "$(drops replayed)" = 1 ]
 relay_end TERM
-rm "$UKAI_STATE_DIR/relay-$tr.stamps"
+rm "$UKAI_STATE_DIR/$tr.relay-stamps"
 relay_start
 answer=$(net "$a" replay "$work/initiation" 198.51.100.1 51820)
 check "control: without the stamps it would be answered" [ "$answer" = 92 ]
 relay_end TERM
-echo nonsense >"$UKAI_STATE_DIR/relay-$tr.stamps"
+echo nonsense >"$UKAI_STATE_DIR/$tr.relay-stamps"
 relay_start
 check "unreadable stamps: a warning, and it serves" \
     grep -q 'warning: .*stamps cannot be read' "$work/relay.log"

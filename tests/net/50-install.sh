@@ -209,8 +209,8 @@ completes_names()
 	local folder=$work/names
 	mkdir -p "$folder" &&
 		touch "$folder/ukai0.sock" "$folder/office.sock" \
-			"$folder/relay-rl0.sock" "$folder/\$(touch bad).sock" \
-			"$folder/killed.journal" "$folder/relay-rl1.journal" ||
+			"$folder/rl0.relay" "$folder/\$(touch bad).sock" \
+			"$folder/killed.journal" "$folder/rl1.relay-journal" ||
 		return 1
 	(
 		cd "$folder" || exit 1

@@ -25,12 +25,12 @@ test_make(void **state)
 	unsetenv("UKAI_RUN_DIR");
 	unsetenv("UKAI_STATE_DIR");
 	assert_int_equal(paths_make(path, PATHS_SOCKET, "ukai0", &d), 0);
-	assert_string_equal(path, "/run/ukai/relay-ukai0.sock");
+	assert_string_equal(path, "/run/ukai/ukai0.relay");
 	assert_int_equal(paths_make(path, PATHS_STAMPS, "ukai0", &d), 0);
-	assert_string_equal(path, "/var/lib/ukai/relay-ukai0.stamps");
+	assert_string_equal(path, "/var/lib/ukai/ukai0.relay-stamps");
 	setenv("UKAI_STATE_DIR", "/x", 1);
 	assert_int_equal(paths_make(path, PATHS_JOURNAL, "a", &d), 0);
-	assert_string_equal(path, "/x/relay-a.journal");
+	assert_string_equal(path, "/x/a.relay-journal");
 	assert_int_equal(d.n, 0);
 	memset(longer, 'x', sizeof(longer));
 	longer[sizeof(longer) - 1] = '\0';
@@ -54,9 +54,9 @@ touch(const char *file)
 static void
 test_list(void **state)
 {
-	static const char *const file[] = {"relay-a.sock", "relay-ukai0.sock",
-	    "relay-a.journal", "relay-.sock", "a.sock",
-	    "relay-sixteen-bytes-16.sock", "relay-b b.sock", ".sock"};
+	static const char *const file[] = {"a.relay", "ukai0.relay",
+	    "a.relay-journal", ".relay", "a.sock", "sixteen-bytes-16.relay",
+	    "b b.relay", "relay"};
 	char path[PATHS_MAX], name[2][16];
 
 	(void)state;
