@@ -20,7 +20,8 @@
 #define OWN_BUDGET 64
 /* Batches read from one descriptor in one turn. */
 #define READ_BUDGET 8
-/* How often to look at the interface where the kernel does not tell. */
+/* How often to look at the interface: in another namespace the kernel does not
+ * tell of everything. */
 #define LOOK_AGAIN (1 * UK_NS_PER_S)
 
 #define ICMP_HOST_UNREACHABLE 1
@@ -305,23 +306,6 @@ tunnel_set_mark(struct tunnel *t, uint32_t mark)
 /* ---- the interface's state ---- */
 
 static void
-watch_events(struct tunnel *t)
-{
-	int fd = tun_event_fd(t->tun);
-
-	if (fd == t->event_fd && t->on_tun_event)
-		return;
-	watch_close(t->on_tun_event);
-	t->on_tun_event = NULL;
-	t->event_fd = fd;
-	if (fd < 0)
-		return;
-	t->on_tun_event = watch_fd(t->loop, fd, look, NULL, t);
-	if (t->on_tun_event)
-		watch_wait(t->on_tun_event, true, false);
-}
-
-static void
 came_up(struct tunnel *t)
 {
 	struct diag d;
@@ -347,7 +331,6 @@ look(void *arg)
 	struct tunnel *t = arg;
 	enum tun_state state = tun_refresh(t->tun);
 
-	watch_events(t);
 	watch_after(t->on_look, LOOK_AGAIN);
 	if (state == TUN_GONE) {
 		end(t, TUNNEL_GONE);
@@ -495,11 +478,14 @@ open_interface(struct tunnel *t, struct diag *d)
 	if (err)
 		return err;
 	t->on_tun = watch_fd(t->loop, tun_fd(t->tun), tun_readable, NULL, t);
+	t->on_tun_event =
+	    watch_fd(t->loop, tun_event_fd(t->tun), look, NULL, t);
 	t->on_deadline = watch_timer(t->loop, deadline_passed, t);
 	t->on_look = watch_timer(t->loop, look, t);
-	if (!t->on_tun || !t->on_deadline || !t->on_look)
+	if (!t->on_tun || !t->on_tun_event || !t->on_deadline || !t->on_look)
 		return UK_ENOMEM;
 	watch_wait(t->on_tun, true, false);
+	watch_wait(t->on_tun_event, true, false);
 	return 0;
 }
 
@@ -517,7 +503,6 @@ tunnel_open(struct tunnel **out, uv_loop_t *loop, const struct tunnel_conf *c,
 	t->port = c->port;
 	t->mark = c->mark;
 	t->deadline_ns = UK_NEVER;
-	t->event_fd = -1;
 	t->device = wg_device_new(&c->wg);
 	if (!t->device) {
 		diag_error(d, "out of memory, or OpenSSL lacks BLAKE2s or "
