@@ -2,12 +2,16 @@
 
 #include "core/value.h"
 #include "core/x25519.h"
+#include "io/program.h"
 #include "io/service.h"
 
 #include <sodium.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+static const char usage[] = "Usage: ukai genkey\n\n"
+			    "Print a new private key, as wg genkey does.\n";
 
 /* A redirected file that others can read holds a key that is none. */
 static void
@@ -29,13 +33,8 @@ command_genkey(int argc, char **argv)
 	char text[KEY_BASE64_LEN + 1];
 	int printed;
 
-	(void)argv;
-	if (argc != 1) {
-		fputs("Usage: ukai genkey\n\n"
-		      "Print a new private key, as wg genkey does.\n",
-		    stderr);
-		return EXIT_USAGE;
-	}
+	if (argc != 1)
+		return program_usage(argc, argv, usage);
 	if (sodium_init() < 0)
 		return EXIT_FAILED;
 	warn_world_readable();

@@ -2,11 +2,16 @@
 
 #include "core/value.h"
 #include "core/x25519.h"
+#include "io/program.h"
 #include "io/service.h"
 
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
+
+static const char usage[] =
+    "Usage: ukai pubkey < PRIVATE-KEY\n\n"
+    "Print the public key of a private key, as wg pubkey does.\n";
 
 /* One key on standard input, with or without a newline, and nothing else. */
 static int
@@ -29,14 +34,8 @@ command_pubkey(int argc, char **argv)
 	uint8_t key[KEY_LEN], pub[KEY_LEN];
 	char text[KEY_BASE64_LEN + 1];
 
-	(void)argv;
-	if (argc != 1) {
-		fputs("Usage: ukai pubkey < PRIVATE-KEY\n\n"
-		      "Print the public key of a private key, as wg pubkey "
-		      "does.\n",
-		    stderr);
-		return EXIT_USAGE;
-	}
+	if (argc != 1)
+		return program_usage(argc, argv, usage);
 	if (sodium_init() < 0)
 		return EXIT_FAILED;
 	if (read_key(key) != 0) {
