@@ -6,7 +6,7 @@
 
 #include <stdio.h>
 
-#define DIAG_MAX 64
+#define DIAG_MAX 256
 #define DIAG_TEXT 240
 
 enum diag_level { DIAG_ERROR, DIAG_WARNING };

@@ -85,7 +85,7 @@ test_counts_beyond_the_last(void **state)
 	assert_int_equal(d.n, DIAG_MAX);
 	assert_int_equal(d.errors, DIAG_MAX + 5);
 	assert_int_equal(d.warnings, 1);
-	assert_string_equal(d.entry[DIAG_MAX - 1].text, "e64");
+	assert_string_equal(d.entry[DIAG_MAX - 1].text, "e256");
 	diag_add(NULL, DIAG_ERROR, 1, 1, "nobody listens");
 	diag_error(NULL, "nobody");
 	diag_warn(NULL, "nobody");
