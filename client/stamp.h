@@ -1,7 +1,7 @@
 /* stamp: the greatest handshake stamp that a peer has answered, kept in a file
- * over restarts: a clock that has stepped back must not make our handshakes look
- * like replays (P1). It belongs to one key: a new key, which is the way out
- * after a clock was far ahead (P2), begins anew.
+ * over restarts: a clock that has stepped back must not make our handshakes
+ * look like replays (P1). It belongs to one key: a new key, which is the way
+ * out after a clock was far ahead (P2), begins anew.
  *
  *   ukai-stamp 1 PUBLIC-KEY STAMP     base64, 24 hex digits */
 #ifndef UKAI_CLIENT_STAMP_H

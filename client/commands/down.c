@@ -7,6 +7,7 @@
 
 #include "core/err.h"
 #include "io/ctl.h"
+#include "io/program.h"
 #include "io/service.h"
 #include "client/paths.h"
 
@@ -112,15 +113,8 @@ stop_only_one(void)
 int
 command_down(int argc, char **argv)
 {
-	if (argc > 1 &&
-	    (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
-		fputs(usage, stdout);
-		return EXIT_OK;
-	}
-	if (argc > 2 || (argc == 2 && !client_name_ok(argv[1]))) {
-		fputs(usage, stderr);
-		return EXIT_USAGE;
-	}
+	if (argc > 2 || (argc == 2 && !client_name_ok(argv[1])))
+		return program_usage(argc, argv, usage);
 	if (!command_is_root("down"))
 		return EXIT_PERMISSION;
 	return argc == 2 ? stop(argv[1]) : stop_only_one();

@@ -1,11 +1,11 @@
 #include "commands.h"
 
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "core/err.h"
 #include "host/undo.h"
+#include "io/program.h"
 #include "io/service.h"
 #include "client/paths.h"
 
@@ -104,15 +104,8 @@ command_restore(int argc, char **argv)
 {
 	int err;
 
-	if (argc > 1 &&
-	    (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
-		fputs(usage, stdout);
-		return EXIT_OK;
-	}
-	if (argc > 2 || (argc == 2 && !client_name_ok(argv[1]))) {
-		fputs(usage, stderr);
-		return EXIT_USAGE;
-	}
+	if (argc > 2 || (argc == 2 && !client_name_ok(argv[1])))
+		return program_usage(argc, argv, usage);
 	if (!command_is_root("restore"))
 		return EXIT_PERMISSION;
 	err = argc == 2 ? restore(argv[1]) : restore_any();

@@ -36,8 +36,9 @@ int tun_open(struct tun **t, const struct tun_conf *c, struct diag *d);
 void tun_close(struct tun *t); /* the interface goes; NULL: no-op */
 
 int tun_fd(const struct tun *t); /* poll for reading */
-/* Readable: call tun_refresh. The same all the time. In another namespace only
- * coming up is such an event: call tun_refresh once a second as well. */
+/* Readable: call tun_refresh. The same all the time. After a second move to
+ * another namespace, or without the right to hear from there, only coming up
+ * is such an event: call tun_refresh once a second as well. */
 int tun_event_fd(const struct tun *t);
 /* Look at the interface again. Cheap enough for once a second. Up, down and
  * gone are always right; name, index and MTU stay as they were last seen while

@@ -195,16 +195,22 @@ fail:
 	return UK_ESYS;
 }
 
+/* Tells of our own namespace's links, and of those in namespaces that ours has
+ * a number for (Linux 4.2): an interface that moves from here gives its new
+ * one such a number. Without the right to hear that, once a second must do. */
 static int
 open_link_socket(void)
 {
 	struct sockaddr_nl a = {
 	    .nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK};
+	int all = 1;
 	int fd = socket(
 	    AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE);
 
 	if (fd < 0)
 		return -1;
+	(void)setsockopt(
+	    fd, SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, &all, sizeof(all));
 	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0)
 		return fd;
 	close(fd);

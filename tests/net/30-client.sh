@@ -330,10 +330,11 @@ start_dns()
 	    a = b"".join(struct.pack(">HHHIH", 0xc00c, kind, 1, 1, len(p)) + p for p in addrs)
 	    s.sendto(q[:2] + struct.pack(">HHHHH", 0x8180, 1, len(addrs), 0, 0) + q[12:end] + a, who)
 	EOF
+	: >"$work/dns.out"
 	ip netns exec "$rt" /usr/bin/python3 "$work/dns.py" "$work/addresses" \
-	    >"$work/bound" &
+	    >"$work/dns.out" &
 	dns_pid=$!
-	eventually 5 grep -q bound "$work/bound"
+	eventually 5 grep -q bound "$work/dns.out"
 }
 
 stop_dns()
@@ -412,6 +413,7 @@ ip -n "$pc" link del "$tun"
 remember
 
 conf ListenPort=5555
+: >"$work/bound"
 ip netns exec "$pc" /usr/bin/python3 -c '
 import socket, time
 s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
@@ -425,6 +427,31 @@ check "the port in use: named" says 5555
 check "the port in use: nothing has changed" unchanged
 kill $holder
 wait $holder 2>/dev/null
+
+conf
+no_tun()
+{
+	on_pc unshare --mount sh -c 'mount -t tmpfs none /dev/net && exec "$@"' \
+	    sh "$ukai" up -c "$work/$tun.conf" >"$work/out" 2>"$work/said"
+	[ $? = 1 ]
+}
+check "no /dev/net/tun: exit 1" no_tun
+check "no /dev/net/tun: named" says /dev/net/tun
+check "no /dev/net/tun: nothing has changed" unchanged
+
+on_pc sysctl -q -w net.ipv6.conf.default.disable_ipv6=1
+remember
+conf Endpoint=203.0.113.1:51820
+check "no IPv6 and an IPv6 address: exit 1" up 1
+check "no IPv6 and an IPv6 address: said" says "IPv6 switched off"
+check "no IPv6 and an IPv6 address: nothing has changed" unchanged
+conf Endpoint=203.0.113.1:51820 Address=10.66.0.2/24 AllowedIPs=0.0.0.0/0
+check "no IPv6, none wanted: up" up
+check "no IPv6, none wanted: it works" pings 10.66.0.1
+check "no IPv6, none wanted: down" down
+check "no IPv6, none wanted: the host is as it was" unchanged
+on_pc sysctl -q -w net.ipv6.conf.default.disable_ipv6=0
+remember
 
 # ---- a whole wg-quick configuration, over IPv6 ----
 
@@ -706,6 +733,7 @@ check "IPv4 is tried after it" pings 10.66.0.1 45
 check "down of that one" down
 
 stop_dns
+echo 203.0.113.1 >"$work/addresses"
 start=$SECONDS
 check "no DNS at all: up all the same" up
 check "no DNS: said once" test "$(grep -c relay.test "$work/said")" = 1
