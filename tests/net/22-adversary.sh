@@ -1,5 +1,6 @@
 #!/bin/bash
-# shellcheck disable=SC2317 # functions are called through check()
+# shellcheck disable=SC2086,SC2317 # our paths have no blanks; functions are
+# called through check()
 #
 # 22-adversary: somebody who knows the protocol and does not keep to it,
 # against `ukai device`, and against wireguard-go for control: what both pass
