@@ -37,6 +37,7 @@ struct client {
 	uint8_t stamp[WG_STAMP_LEN]; /* as saved */
 	struct log_limit stamp_complaint;
 	struct control *control;
+	bool lost_interface;
 };
 
 static const struct conf_wg_interface *
@@ -158,8 +159,12 @@ on_ended(void *arg, enum tunnel_end why)
 {
 	struct client *c = arg;
 
-	log_msg(LOG_INFO, "%s: ending: %s was deleted", c->s.name,
-	    why == TUNNEL_GONE ? "the interface" : "its socket");
+	c->lost_interface = why == TUNNEL_GONE;
+	if (c->lost_interface)
+		log_msg(LOG_ERROR, "ending: somebody deleted %s", c->s.name);
+	else
+		log_msg(LOG_INFO, "ending: somebody deleted the socket of %s",
+		    c->s.name);
 	service_stop(c->s.loop);
 }
 
@@ -187,13 +192,6 @@ add_peer(struct client *c, struct wg_device *dev, size_t i, struct diag *d)
 	int err = 0;
 
 	memcpy(key.b, conf->public_key.b, sizeof(key.b));
-	if (memcmp(key.b, c->public_key.b, sizeof(key.b)) == 0) {
-		diag_warn(d,
-		    "the peer of line %u has our own key and is left "
-		    "out",
-		    conf->line);
-		return 0;
-	}
 	p = wg_device_add(dev, &key);
 	if (p == NULL)
 		return UK_ENOMEM;
@@ -334,7 +332,6 @@ open_control(struct client *c, struct diag *d)
 {
 	const struct control_conf conf = {.loop = c->s.loop,
 	    .path = c->s.paths->control,
-	    .name = c->s.name,
 	    .since_s = clock_now().wall_ns / UK_NS_PER_S,
 	    .table = c->routes.table,
 	    .tunnel = c->tunnel,
@@ -351,8 +348,8 @@ static int (*const steps[])(struct client *c, struct diag *d) = {
     choose_mtu,
     open_tunnel,
     configure_device,
+    open_firewall, /* before there is an address to guard (R1) */
     open_link,
-    open_firewall,
     add_routes,
     add_rules,
     set_dns,
@@ -378,6 +375,12 @@ client_open(struct client **out, const struct client_setup *s, struct diag *d)
 		diag_error(d, "%s", uk_strerror(err));
 	client_close(c, d);
 	return err;
+}
+
+bool
+client_lost_interface(const struct client *c)
+{
+	return c->lost_interface;
 }
 
 int

@@ -27,6 +27,9 @@ struct client_setup {
 int client_open(
     struct client **c, const struct client_setup *s, struct diag *d);
 
+/* It ended because somebody deleted its interface. */
+bool client_lost_interface(const struct client *c);
+
 /* Restore the host. Returns 0; UK_ESYS: some of it stayed (d says what) and is
  * kept in the journal for client_open() or `ukai restore`. NULL: no-op. */
 int client_close(struct client *c, struct diag *d);

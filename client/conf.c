@@ -113,7 +113,7 @@ check_prefixes(const struct client_conf *c, struct diag *d)
 static int
 check(const struct client_conf *c, struct diag *d)
 {
-	int err = conf_wg_check_public_keys(
+	int err = conf_wg_check_public_keys(&c->interface.private_key,
 	    c->peers.item, c->peers.n, sizeof(*c->peers.item), d);
 
 	if (err < 0)

@@ -1,7 +1,8 @@
 /* control: a running client's socket, NAME.sock in the run directory (C7).
  * One request is one line:
  *
- *   status   the object of status.h on one line, then an empty line
+ *   status   the object of status.h on one line, or one with "error", then
+ *            an empty line
  *   stop     no answer; the connection ends when the host is restored
  *
  * Anything else ends the connection. */
@@ -16,7 +17,6 @@ struct control;
 struct control_conf {
 	uv_loop_t *loop; /* stopped by "stop" */
 	const char *path;
-	const char *name;
 	uint64_t since_s;
 	uint32_t table;
 	struct tunnel *tunnel;

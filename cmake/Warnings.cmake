@@ -3,7 +3,9 @@
 #   UKAI_SANITIZE  list for -fsanitize=, for example "address,undefined"
 #   UKAI_FUZZ      coverage for libFuzzer (clang)
 add_library(ukai_flags INTERFACE)
-target_compile_features(ukai_flags INTERFACE c_std_11)
+set(CMAKE_C_STANDARD 11)
+set(CMAKE_C_STANDARD_REQUIRED ON)
+set(CMAKE_C_EXTENSIONS OFF)
 target_compile_definitions(ukai_flags INTERFACE _GNU_SOURCE)
 target_compile_options(ukai_flags INTERFACE
 	-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes

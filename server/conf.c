@@ -388,8 +388,8 @@ check_empty_peers(const struct server_conf *c, struct diag *d)
 static int
 check(const struct server_conf *c, struct diag *d)
 {
-	int err = conf_wg_check_public_keys(
-	    c->peers.item, c->peers.n, sizeof(*c->peers.item), d);
+	int err = conf_wg_check_public_keys(&c->private_key, c->peers.item,
+	    c->peers.n, sizeof(*c->peers.item), d);
 
 	if (err == 0)
 		err = check_names(c, d);

@@ -118,6 +118,11 @@ add_outward(struct text *t, const struct nat_conf *c, const char *pool)
 	    pool);
 	if (c->client_to_client) /* N4 */
 		text_add(t, "ip daddr %s oif %u accept\n", pool, c->tunnel);
+	if (c->uplink != 0)
+		text_add(t,
+		    "oif != { %u, %u } ip daddr { 10.0.0.0/8, 100.64.0.0/10, "
+		    "172.16.0.0/12, 192.168.0.0/16 } drop\n",
+		    c->uplink, c->tunnel);
 	text_add(t,
 	    "ip daddr %s drop\n"
 	    "oif %u drop\n"

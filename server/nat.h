@@ -9,6 +9,9 @@
  *   internet -> tunnel: answers
  *   elsewhere -> pool:  dropped before anything else looks at it
  *
+ * Private networks on other interfaces than the uplink (containers, other
+ * VPNs, a provider's inner network) are the relay's own, not the internet.
+ *
  * IPv6 inside the tunnel is not supported yet and dropped. So is everything
  * that is neither TCP, UDP nor ICMP: the translation could not tell two
  * clients' packets apart, and tunnels inside the tunnel (protocols 4, 41, 47)
@@ -30,6 +33,7 @@
 
 struct nat_conf {
 	unsigned tunnel; /* interface index */
+	unsigned uplink; /* index of the interface to the internet; 0: none */
 	struct ip_ifaddr address; /* the relay's; its prefix is the pool */
 	struct ip_addr global; /* what clients are translated to */
 	uint16_t listen_port;

@@ -1,8 +1,10 @@
 #include "paths.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/err.h"
 #include "core/value.h"
@@ -28,8 +30,8 @@ int
 paths_make(char path[static PATHS_MAX], enum paths_kind kind,
     const char *ifname, struct diag *d)
 {
-	int n = snprintf(path, PATHS_MAX, "%s/%s%s",
-	    paths_folder(kind), ifname, suffix[kind]);
+	int n = snprintf(path, PATHS_MAX, "%s/%s%s", paths_folder(kind), ifname,
+	    suffix[kind]);
 
 	if (n > 0 && n < PATHS_MAX)
 		return 0;
@@ -47,6 +49,15 @@ take_name(char ifname[16], enum paths_kind kind, const char *file)
 	    !value_is_ifname(file, len - end))
 		return false;
 	snprintf(ifname, 16, "%.*s", (int)(len - end), file);
+	return true;
+}
+
+bool
+paths_denied(enum paths_kind kind, struct diag *d)
+{
+	if (access(paths_folder(kind), R_OK | X_OK) == 0 || errno != EACCES)
+		return false;
+	diag_error(d, "%s: permission denied; run as root", paths_folder(kind));
 	return true;
 }
 

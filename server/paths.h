@@ -5,6 +5,7 @@
 #ifndef UKAI_SERVER_PATHS_H
 #define UKAI_SERVER_PATHS_H
 
+#include "core/base.h"
 #include "core/diag.h"
 
 #define PATHS_MAX 256
@@ -23,6 +24,10 @@ int paths_make(char path[static PATHS_MAX], enum paths_kind kind,
 
 /* The folder of a kind. */
 const char *paths_folder(enum paths_kind kind);
+
+/* May we not read that folder? Then paths_list() finds nothing, which is not
+ * the same as there being nothing. Says so to d. */
+bool paths_denied(enum paths_kind kind, struct diag *d);
 
 /* Names of the interfaces that have such a file, at most cap of them.
  * Returns how many there are. */

@@ -30,7 +30,7 @@ struct relay {
 	const struct server_conf *conf;
 	uv_loop_t *loop;
 	struct plan plan;
-	uint64_t started_wall_ns;
+	uint64_t since_s;
 	bool lost_interface;
 
 	struct netcfg *netcfg;
@@ -87,6 +87,15 @@ control_open(void *arg)
 	return arg;
 }
 
+static void
+answer_status(struct relay *r, struct text *out)
+{
+	struct status s = {.conf = r->conf, .plan = &r->plan};
+
+	tunnel_status_collect(&s.tunnel, r->tunnel, r->since_s);
+	tunnel_status_answer(status_json(&s), out);
+}
+
 static bool
 control_line(void *session, const char *line, size_t len, struct text *out)
 {
@@ -95,10 +104,9 @@ control_line(void *session, const char *line, size_t len, struct text *out)
 	if (len == 0)
 		return true;
 	if (len == strlen(status) && memcmp(line, status, len) == 0)
-		status_write(session, out);
+		answer_status(session, out);
 	else
-		text_add(out, "{\"error\": \"no such request\"}");
-	text_add(out, "\n\n");
+		text_add(out, "{\"error\":\"no such request\"}\n\n");
 	return true;
 }
 
@@ -172,11 +180,8 @@ add_peer(struct relay *r, const struct conf_wg_peer *c, struct diag *d)
 	memcpy(key.b, c->public_key.b, sizeof(key.b));
 	p = wg_device_add(device, &key);
 	if (p == NULL) {
-		diag_error(d,
-		    "the [Peer] on line %u has the relay's own key, or memory "
-		    "is out",
-		    c->line);
-		return UK_EINVAL;
+		diag_error(d, "out of memory");
+		return UK_ENOMEM;
 	}
 	memcpy(key.b, c->preshared_key.b, sizeof(key.b));
 	wg_peer_set_psk(p, &key);
@@ -236,6 +241,7 @@ set_firewall(struct relay *r, struct diag *d)
 {
 	const struct nat_conf c = {
 	    .tunnel = tunnel_ifindex(r->tunnel),
+	    .uplink = r->plan.uplink,
 	    .address = r->conf->address.ifaddr,
 	    .global = r->plan.global,
 	    .listen_port = r->conf->listen_port,
@@ -366,7 +372,7 @@ relay_open(struct relay **out, uv_loop_t *loop, const struct server_conf *c,
 	if (r != NULL) {
 		r->conf = c;
 		r->loop = loop;
-		r->started_wall_ns = clock_now().wall_ns;
+		r->since_s = clock_now().wall_ns / UK_NS_PER_S;
 	}
 	for (size_t i = 0; i < ARRAY_LEN(steps) && err == 0; i++)
 		err = steps[i](r, d);
@@ -406,26 +412,8 @@ relay_lost_interface(const struct relay *r)
 	return r->lost_interface;
 }
 
-const struct server_conf *
-relay_conf(const struct relay *r)
-{
-	return r->conf;
-}
-
-const struct plan *
-relay_plan(const struct relay *r)
-{
-	return &r->plan;
-}
-
 struct tunnel *
 relay_tunnel(const struct relay *r)
 {
 	return r->tunnel;
-}
-
-uint64_t
-relay_started_wall_ns(const struct relay *r)
-{
-	return r->started_wall_ns;
 }

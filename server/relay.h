@@ -24,10 +24,6 @@ void relay_close(struct relay *r, struct diag *d);
 /* It ended because somebody deleted its interface. */
 bool relay_lost_interface(const struct relay *r);
 
-/* For status. */
-const struct server_conf *relay_conf(const struct relay *r);
-const struct plan *relay_plan(const struct relay *r);
 struct tunnel *relay_tunnel(const struct relay *r);
-uint64_t relay_started_wall_ns(const struct relay *r);
 
 #endif

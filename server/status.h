@@ -1,22 +1,28 @@
-/* status: a running relay's state as JSON, and that JSON as text for people.
- * Keys are stable: programs read them. No secret is in it. */
+/* status: what a running relay tells about itself: the object and the text of
+ * io/tunnel_status.h, and besides
+ *
+ *   {"pid", "address", "pool", "global_address", "uplink",
+ *    "client_to_client", "peers": [{"name"}]}
+ *
+ * "uplink" is null without a route to the internet, "name" for a peer that
+ * the file gives none. Pure. */
 #ifndef UKAI_SERVER_STATUS_H
 #define UKAI_SERVER_STATUS_H
 
-#include <stdio.h>
+#include "conf.h"
+#include "io/tunnel_status.h"
+#include "plan.h"
 
-#include <jansson.h>
+struct status {
+	struct tunnel_status tunnel;
+	const struct server_conf *conf;
+	const struct plan *plan;
+};
 
-#include "core/text.h"
+/* NULL: out of memory. */
+json_t *status_json(const struct status *s);
 
-struct relay;
-
-/* Append one line of JSON without its newline. Out of memory: an object with
- * "error" alone, or out->failed. */
-void status_write(const struct relay *r, struct text *out);
-
-/* Print what status_write() gave; now_s: seconds since the epoch. What is
- * missing is left out. */
-void status_print(const json_t *status, int64_t now_s, FILE *to);
+/* As text. Anything may be missing in the object. */
+void status_print(const json_t *status, uint64_t now_s, FILE *to);
 
 #endif

@@ -99,8 +99,7 @@ run_device(const char *name)
 	if (err) {
 		diag_print(&d, "ukai", stderr);
 	} else {
-		service_ready(getenv("LOG_LEVEL") != NULL);
-		service_run(&loop);
+		service_run(&loop, getenv("LOG_LEVEL") != NULL);
 	}
 	tunnel_close(t);
 	service_drain(&loop);

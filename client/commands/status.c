@@ -2,17 +2,12 @@
 
 #include <getopt.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "core/err.h"
 #include "io/clock.h"
-#include "io/ctl.h"
 #include "io/service.h"
 #include "client/paths.h"
 #include "client/status.h"
-
-#define TIMEOUT_MS 5000
 
 static const char usage[] =
     "Usage: ukai status [--json] [NAME]\n"
@@ -28,30 +23,17 @@ ask(json_t *tunnels, const char *name)
 {
 	struct client_paths paths;
 	json_t *o = NULL;
-	char *answer = NULL;
 	struct diag d;
 	int err;
 
 	diag_init(&d, NULL);
 	err = client_paths(&paths, name, &d);
 	if (err == 0)
-		err =
-		    ctl_ask(paths.control, "status\n", TIMEOUT_MS, &answer, &d);
-	/* It ended while we asked. */
-	if (err == 0 && answer[0] == '\0')
-		err = UK_ENOENT;
-	if (err == 0)
-		o = json_loads(answer, 0, NULL);
-	free(answer);
-	if (err == 0 && !json_is_object(o)) {
-		diag_error(&d, "%s answers nonsense", name);
-		err = UK_EPROTO;
-	}
+		err = tunnel_status_ask(&o, paths.control, &d);
 	if (err < 0 && err != UK_ENOENT)
 		diag_print(&d, "ukai", stderr);
 	if (err == 0)
-		json_array_append(tunnels, o);
-	json_decref(o);
+		json_array_append_new(tunnels, o);
 	return err;
 }
 

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,7 +9,6 @@
 #include "core/err.h"
 #include "io/log.h"
 #include "io/service.h"
-#include "io/watch.h"
 
 #define DEFAULT_CONFIG "/etc/ukai/ukai0.conf"
 
@@ -64,42 +62,6 @@ parse(struct options *o, int argc, char **argv)
 	return UK_EINVAL;
 }
 
-/* While the host is changed and while it is restored nothing may end us
- * halfway. What comes meanwhile is delivered when the loop runs. */
-static void
-hold_signals(int how)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	sigprocmask(how, &set, NULL);
-}
-
-static void
-on_running(void *arg)
-{
-	struct watch **first_turn = arg;
-
-	watch_close(*first_turn);
-	hold_signals(SIG_UNBLOCK);
-}
-
-static void
-run(uv_loop_t *loop)
-{
-	struct watch *first_turn = watch_timer(loop, on_running, &first_turn);
-
-	service_ready(false);
-	if (first_turn != NULL) {
-		watch_after(first_turn, 0);
-		service_run(loop);
-	}
-	hold_signals(SIG_BLOCK);
-}
-
 static int
 run_client(const char *name, const struct client_paths *paths,
     struct client_conf *conf)
@@ -108,20 +70,25 @@ run_client(const char *name, const struct client_paths *paths,
 	struct client *c = NULL;
 	uv_loop_t loop;
 	struct diag d;
+	bool lost = false;
 	int err, restored;
 
 	diag_init(&d, NULL);
 	uv_loop_init(&loop);
 	s.loop = &loop;
-	hold_signals(SIG_BLOCK);
+	service_hold_signals();
 	err = client_open(&c, &s, &d);
 	diag_print(&d, "ukai", stderr);
-	if (err == 0)
-		run(&loop);
+	if (err == 0) {
+		service_run(&loop, false);
+		lost = client_lost_interface(c);
+	}
 	diag_init(&d, NULL);
 	restored = client_close(c, &d);
 	log_diag(&d);
 	service_drain(&loop);
+	if (lost)
+		return EXIT_FAILED;
 	return service_exit_code(err < 0 ? err : restored);
 }
 

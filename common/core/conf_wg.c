@@ -6,6 +6,7 @@
 #include <sodium.h>
 
 #include "err.h"
+#include "x25519.h"
 
 /* What the examples in deploy/ have in place of keys. */
 static bool
@@ -456,9 +457,10 @@ conf_wg_peer_fini(struct conf_wg_peer *p)
 }
 
 int
-conf_wg_check_public_keys(
-    const void *peers, size_t n, size_t stride, struct diag *d)
+conf_wg_check_public_keys(const struct conf_wg_key *own, const void *peers,
+    size_t n, size_t stride, struct diag *d)
 {
+	uint8_t own_public[KEY_LEN];
 	struct conf_mark *mark;
 	size_t marks = 0;
 
@@ -467,11 +469,17 @@ conf_wg_check_public_keys(
 	mark = calloc(n, sizeof(*mark));
 	if (mark == NULL)
 		return UK_ENOMEM;
+	x25519_base(own_public, own->b);
 	for (size_t i = 0; i < n; i++) {
 		const struct conf_wg_peer *p =
 		    (const void *)((const char *)peers + i * stride);
 		const struct conf_wg_key *k = &p->public_key;
 
+		if (own->line != 0 && k->line != 0 &&
+		    memcmp(k->b, own_public, sizeof(k->b)) == 0)
+			diag_add(d, DIAG_ERROR, k->line, k->column,
+			    "this PublicKey belongs to our own PrivateKey; "
+			    "write the one that the peer made");
 		if (k->line != 0)
 			mark[marks++] = (struct conf_mark){
 			    k->b, sizeof(k->b), k->line, k->column};

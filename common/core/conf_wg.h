@@ -105,10 +105,11 @@ int conf_wg_parse_ifaddr(struct ip_ifaddr *a, const struct conf_span *key,
  * reserved (RFC 6890). */
 bool conf_wg_is_host_address(const struct ip_addr *a);
 
-/* Report peers with the same public key. peers: n structs, stride bytes
- * apart, each beginning with a struct conf_wg_peer. Returns 0, whether or not
- * something was reported; UK_ENOMEM. */
-int conf_wg_check_public_keys(
+/* Report peers with the same public key, or with the one that belongs to own
+ * (unless that was not given). peers: n structs, stride bytes apart, each
+ * beginning with a struct conf_wg_peer. Returns 0, whether or not something
+ * was reported; UK_ENOMEM. */
+int conf_wg_check_public_keys(const struct conf_wg_key *own,
     const void *peers, size_t n, size_t stride, struct diag *d);
 
 #endif

@@ -150,8 +150,8 @@ open_locked(struct undo *u, struct diag *d)
 			if (errno != EWOULDBLOCK)
 				return sys_error(u, d, "lock");
 			diag_error(d,
-			    "the undo journal %s is in use: ukai is running "
-			    "(`ukai down` ends it)",
+			    "the undo journal %s is in use by what made it; "
+			    "end that first (`ukai down`, or stop the relay)",
 			    u->path);
 			return UK_EBUSY;
 		}

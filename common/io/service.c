@@ -116,14 +116,14 @@ notify(const char *state)
 }
 
 static void
-let_go_of_terminal(bool keep_stderr)
+let_go_of_terminal(bool keep_output)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	if (null < 0)
 		return;
 	dup2(null, STDIN_FILENO);
-	if (!keep_stderr) {
+	if (!keep_output) {
 		dup2(null, STDOUT_FILENO);
 		dup2(null, STDERR_FILENO);
 	}
@@ -132,15 +132,34 @@ let_go_of_terminal(bool keep_stderr)
 }
 
 void
-service_ready(bool keep_stderr)
+service_ready(bool keep_output)
 {
 	notify("READY=1");
 	if (ready_fd < 0)
 		return;
-	let_go_of_terminal(keep_stderr);
+	let_go_of_terminal(keep_output);
 	(void)!write(ready_fd, "", 1);
 	close(ready_fd);
 	ready_fd = -1;
+}
+
+static const int ends[] = {SIGTERM, SIGINT, SIGHUP};
+
+static void
+mask_signals(int how)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_LEN(ends); i++)
+		sigaddset(&set, ends[i]);
+	sigprocmask(how, &set, NULL);
+}
+
+void
+service_hold_signals(void)
+{
+	mask_signals(SIG_BLOCK);
 }
 
 static void
@@ -151,9 +170,8 @@ on_signal(uv_signal_t *h, int signum)
 }
 
 void
-service_run(uv_loop_t *loop)
+service_run(uv_loop_t *loop, bool keep_output)
 {
-	static const int ends[] = {SIGTERM, SIGINT, SIGHUP};
 	uv_signal_t watch[ARRAY_LEN(ends)];
 
 	signal(SIGPIPE, SIG_IGN);
@@ -161,7 +179,10 @@ service_run(uv_loop_t *loop)
 		uv_signal_init(loop, &watch[i]);
 		uv_signal_start(&watch[i], on_signal, ends[i]);
 	}
+	service_ready(keep_output);
+	mask_signals(SIG_UNBLOCK);
 	uv_run(loop, UV_RUN_DEFAULT);
+	mask_signals(SIG_BLOCK);
 	notify("STOPPING=1");
 	for (size_t i = 0; i < ARRAY_LEN(ends); i++)
 		uv_close((uv_handle_t *)&watch[i], NULL);

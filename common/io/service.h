@@ -29,15 +29,20 @@ void service_harden(void);
  * UK_ESYS when it could not fork. */
 int service_background(void);
 
-/* The work can begin: lets the parent exit 0 and tells systemd (sd_notify).
- * A background process lets go of the terminal, but for stderr when
- * keep_stderr. */
-void service_ready(bool keep_stderr);
+/* Let SIGTERM, SIGINT and SIGHUP wait until service_run(): while the host is
+ * changed nothing may end us halfway. */
+void service_hold_signals(void);
 
-/* Run the loop until service_stop() or SIGTERM, SIGINT, SIGHUP; tells systemd
- * that it stops. Returns after the loop has stopped; the caller closes its
- * handles and then calls service_drain(). */
-void service_run(uv_loop_t *loop);
+/* The work can begin: lets the parent exit 0 and tells systemd (sd_notify).
+ * A background process lets go of the terminal, but for stdout and stderr
+ * when keep_output. */
+void service_ready(bool keep_output);
+
+/* service_ready(), then run the loop until service_stop() or one of those
+ * signals; tells systemd that it stops. Returns with the signals held again,
+ * so that the host can be restored in peace; the caller closes its handles and
+ * then calls service_drain(). */
+void service_run(uv_loop_t *loop, bool keep_output);
 void service_stop(uv_loop_t *loop);
 /* Let closed handles finish, and close the loop. */
 void service_drain(uv_loop_t *loop);

@@ -86,13 +86,17 @@ command_restore(int argc, char **argv)
 
 	if (options_parse(&o, argc, argv, "i:h", long_options, usage, &code))
 		return code;
+	diag_init(&d, NULL);
+	if (paths_denied(PATHS_JOURNAL, &d)) {
+		diag_print(&d, "ukai-relay", stderr);
+		return EXIT_PERMISSION;
+	}
 	if (o.interface != NULL)
 		snprintf(ifname[0], sizeof(ifname[0]), "%s", o.interface);
 	else
 		n = paths_list(PATHS_JOURNAL, ifname, RELAYS_MAX);
 	if (n == 0)
 		puts("nothing to undo");
-	diag_init(&d, NULL);
 	err = netcfg_open(&netcfg, &d);
 	code = service_exit_code(err);
 	for (size_t i = 0; i < n && i < RELAYS_MAX && netcfg != NULL; i++) {

@@ -55,6 +55,7 @@ run(const struct server_conf *c)
 	survey_firewalls(c, &d);
 	survey_listeners(c, &d);
 	uv_loop_init(&loop);
+	service_hold_signals();
 	err = relay_open(&r, &loop, c, &d);
 	code = service_exit_code(err);
 	diag_print(&d, "ukai-relay", stderr);
@@ -62,8 +63,7 @@ run(const struct server_conf *c)
 	if (err == 0) {
 		log_msg(LOG_INFO, "%s serves %zu clients on UDP port %u",
 		    c->interface, c->peers.n, tunnel_port(relay_tunnel(r)));
-		service_ready(true);
-		service_run(&loop);
+		service_run(&loop, false);
 		if (relay_lost_interface(r))
 			code = EXIT_FAILED;
 		relay_close(r, &d);

@@ -1,17 +1,13 @@
 #include "commands.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "core/err.h"
 #include "io/clock.h"
-#include "io/ctl.h"
 #include "io/service.h"
 #include "options.h"
 #include "server/paths.h"
 #include "server/status.h"
-
-#define ANSWER_TIMEOUT_MS 5000
 
 static const char usage[] =
     "Usage: ukai-relay status [--json] [--interface NAME]\n"
@@ -26,11 +22,17 @@ static int
 choose(char ifname[16], const struct options *o)
 {
 	char found[2][16];
+	struct diag d;
 	size_t n;
 
 	if (o->interface != NULL) {
 		snprintf(ifname, 16, "%s", o->interface);
 		return EXIT_OK;
+	}
+	diag_init(&d, NULL);
+	if (paths_denied(PATHS_SOCKET, &d)) {
+		diag_print(&d, "ukai-relay", stderr);
+		return EXIT_PERMISSION;
 	}
 	n = paths_list(PATHS_SOCKET, found, ARRAY_LEN(found));
 	if (n == 0) {
@@ -56,26 +58,15 @@ exit_code(int err)
 	return err == UK_EPERM ? EXIT_PERMISSION : EXIT_FAILED;
 }
 
-static int
-print(const char *answer, bool json)
+static void
+print(const json_t *status, bool json)
 {
-	json_t *status = json_loads(answer, JSON_DISABLE_EOF_CHECK, NULL);
-	const char *error = json_string_value(json_object_get(status, "error"));
-	int code = EXIT_OK;
-
-	if (status == NULL || error != NULL) {
-		fprintf(stderr, "ukai-relay: error: the relay answers: %s\n",
-		    error != NULL ? error : "nothing that makes sense");
-		code = EXIT_FAILED;
-	} else if (json) {
+	if (json) {
 		json_dumpf(status, stdout, JSON_INDENT(2));
 		putchar('\n');
-	} else {
-		status_print(status,
-		    (int64_t)(clock_now().wall_ns / UK_NS_PER_S), stdout);
+		return;
 	}
-	json_decref(status);
-	return code;
+	status_print(status, clock_now().wall_ns / UK_NS_PER_S, stdout);
 }
 
 int
@@ -87,7 +78,8 @@ command_status(int argc, char **argv)
 	    {"help", no_argument, NULL, 'h'},
 	    {NULL, 0, NULL, 0},
 	};
-	char ifname[16], path[PATHS_MAX], *answer = NULL;
+	char ifname[16], path[PATHS_MAX];
+	json_t *status = NULL;
 	struct options o;
 	struct diag d;
 	int code, err;
@@ -100,12 +92,11 @@ command_status(int argc, char **argv)
 	diag_init(&d, NULL);
 	err = paths_make(path, PATHS_SOCKET, ifname, &d);
 	if (err == 0)
-		err =
-		    ctl_ask(path, "status\n\n", ANSWER_TIMEOUT_MS, &answer, &d);
+		err = tunnel_status_ask(&status, path, &d);
 	diag_print(&d, "ukai-relay", stderr);
 	if (err < 0)
 		return exit_code(err);
-	code = print(answer, o.json);
-	free(answer);
-	return code;
+	print(status, o.json);
+	json_decref(status);
+	return EXIT_OK;
 }

@@ -494,8 +494,12 @@ check "status --json: handshake, bytes and drops are numbers" \
     test "$(json '.tunnels[0] | [.peers[0].last_handshake, .since,
 	.peers[0].received_bytes, .peers[0].sent_bytes, .drops.mac1] |
 	map(type) | unique')" = '["number"]'
-check "no key leaves by status (X3)" not grep -F -q "$(cat "$work/pc.key")" \
-    <(json .)
+same "status --json: the interface, twice" \
+    "$(json '.tunnels[0] | [.name, .interface]')" "[\"$tun\",\"$tun\"]"
+same "status --json: a preshared key is told of" \
+    "$(json '.tunnels[0].peers[0].preshared_key')" true
+check "no key leaves by status (X3)" not grep -F -q \
+    -e "$(cat "$work/pc.key")" -e "$(cat "$work/psk")" <(json .)
 
 check "a second up of it: exit 1" up 1
 check "a second up says how to end the first" says "ukai down"
@@ -657,12 +661,13 @@ check "SIGTERM: no file is left" clean_dirs
 
 check "up once more" up_foreground
 ip -n "$pc" link del "$tun"
-check "the interface is deleted: it ends" ended 0
+check "the interface is deleted: exit 1" ended 1
+check "the interface is deleted: said" says "somebody deleted $tun"
 check "the interface is deleted: the host is as it was" unchanged
 
 check "up once more" up_foreground
 rm "/var/run/wireguard/$tun.sock"
-check "the UAPI socket is deleted: it ends" ended 0
+check "the UAPI socket is deleted: exit 0" ended 0
 check "the UAPI socket is deleted: the host is as it was" unchanged
 
 check "up to be killed" up_foreground

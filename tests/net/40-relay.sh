@@ -295,6 +295,12 @@ ip -n "$b" addr add 2001:db8:b::2/64 dev wan
 # A cloud's metadata service, which the host itself uses.
 ip -n "$s" addr add 169.254.169.254/32 dev wan
 ip -n "$r" route add 169.254.169.254 via 192.0.2.2
+# A container behind a bridge of the host; srv plays it.
+ip -n "$r" link add bridge type veth peer name inner netns "$s"
+ip -n "$r" addr add 172.17.0.1/24 dev bridge
+ip -n "$s" addr add 172.17.0.2/24 dev inner
+ip -n "$r" link set bridge up
+ip -n "$s" link set inner up
 # srv knows the way to b outside the tunnel, for one control below.
 ip -n "$s" route add 198.51.100.4/30 via 192.0.2.1
 # Settings that a plain "on, then off" of ip_forward would not bring back.
@@ -402,7 +408,7 @@ dump()
 	in_ns "$r" ip -6 rule
 	in_ns "$r" nft list ruleset
 	in_ns "$r" sysctl -a -r '^net\.ipv[46]\.' 2>/dev/null
-	find "$UKAI_STATE_DIR" -type f ! -name '*.stamps' 2>/dev/null || true
+	find "$UKAI_STATE_DIR" -type f ! -name '*-stamps' 2>/dev/null || true
 }
 
 unchanged()
@@ -428,7 +434,7 @@ client_up()
 	    endpoint "$endpoint" allowed-ips 0.0.0.0/0
 	ip -n "$n" addr add "$address/32" dev "$name"
 	ip -n "$n" link set "$name" up mtu 1420
-	for route in 192.0.2.0/24 10.66.0.0/24 169.254.169.254 \
+	for route in 192.0.2.0/24 10.66.0.0/24 169.254.169.254 172.17.0.0/24 \
 	    198.51.100.5; do
 		[ "$n" = "$b" ] && [ $route = 198.51.100.5 ] && continue
 		ip -n "$n" route add "$route" dev "$name"
@@ -555,7 +561,8 @@ unset NOTIFY_SOCKET
 check "tells systemd that it is ready" \
     until_true grep -q READY=1 "$work/notified"
 check "status for people" code 0 "$relay" status
-check "status names the clients" grep -q '^alice$' "$work/said"
+check "status names the clients" \
+    grep -q '^  peer  *alice$' "$work/said"
 check "the control socket is ours alone (C7)" \
     [ "$(stat -c %a "$UKAI_RUN_DIR/$tr.relay")" = 600 ]
 check "other software's table is untouched" \
@@ -605,8 +612,14 @@ check "UDP through the translation" udp_source
 check "status: endpoint, handshake, bytes" jq -e '.peers[] |
     select(.name == "alice") | .session and .received_bytes > 0 and
     .sent_bytes > 0 and (.last_handshake > 1600000000) and
-    (.endpoint | startswith("198.51.100.2:"))' \
+    (.endpoint | startswith("198.51.100.2:")) and .path == "udp4"' \
     <("$relay" status --json)
+check "status: interface, times, preshared keys" jq -e '.interface == "'"$tr"'"
+    and .since > 1600000000 and .listen_port == 51820 and
+    (.peers | map(.preshared_key)) == [false, true] and
+    .drops["interface-full"] == 0' <("$relay" status --json)
+check "no key leaves by status (X3)" fails grep -F -q -e "$key_r" \
+    -f "$work/psk" <("$relay" status --json)
 
 # Two clients with one ICMP id toward one server.
 same_id()
@@ -677,6 +690,9 @@ check "control: the host reaches the metadata service" \
     ping_from "$r" 169.254.169.254
 check "clients do not reach the metadata service" \
     fails ping_from "$a" 169.254.169.254
+check "control: the host reaches its container" ping_from "$r" 172.17.0.2
+check "clients do not reach the host's container" \
+    fails ping_from "$a" 172.17.0.2
 check "clients do not reach each other (N4)" fails ping_from "$a" 10.66.0.3
 check "control: the host reaches b" ping_from "$r" 10.66.0.3
 

@@ -10,6 +10,7 @@
 
 #include "core/conf_wg.h"
 #include "core/err.h"
+#include "core/x25519.h"
 
 #include "../support/failing_alloc.h"
 
@@ -364,6 +365,7 @@ static void
 test_public_keys_twice(void **state)
 {
 	static const unsigned char first[] = {1, 2, 1, 0, 2, 1, 0};
+	const struct conf_wg_key none = {.line = 0};
 	struct conf_wg_peer p[ARRAY_LEN(first)];
 
 	(void)state;
@@ -375,8 +377,9 @@ test_public_keys_twice(void **state)
 			p[i].public_key.line = 10 + i;
 		p[i].public_key.column = 3;
 	}
-	assert_int_equal(
-	    conf_wg_check_public_keys(p, ARRAY_LEN(p), sizeof(*p), &diag), 0);
+	assert_int_equal(conf_wg_check_public_keys(
+			     &none, p, ARRAY_LEN(p), sizeof(*p), &diag),
+	    0);
 	diag_sort(&diag);
 	assert_int_equal(diag.n, 3);
 	assert_int_equal(diag.entry[0].line, 12);
@@ -386,11 +389,33 @@ test_public_keys_twice(void **state)
 	assert_int_equal(diag.entry[2].line, 15);
 	assert_non_null(strstr(diag.entry[2].text, "on line 10 already"));
 	alloc_fail_at = 1;
-	assert_int_equal(
-	    conf_wg_check_public_keys(p, ARRAY_LEN(p), sizeof(*p), &diag),
+	assert_int_equal(conf_wg_check_public_keys(
+			     &none, p, ARRAY_LEN(p), sizeof(*p), &diag),
 	    UK_ENOMEM);
 	alloc_fail_at = 0;
 	assert_int_equal(alloc_live, 0);
+}
+
+/* Nobody is their own peer; without a key of ours nobody can be. */
+static void
+test_own_public_key(void **state)
+{
+	struct conf_wg_key own = {.b = {1}, .line = 2};
+	struct conf_wg_peer p = {.public_key = {.line = 5, .column = 13}};
+
+	(void)state;
+	x25519_base(p.public_key.b, own.b);
+	diag_init(&diag, NULL);
+	assert_int_equal(
+	    conf_wg_check_public_keys(&own, &p, 1, sizeof(p), &diag), 0);
+	assert_int_equal(diag.n, 1);
+	assert_int_equal(diag.entry[0].line, 5);
+	assert_int_equal(diag.entry[0].column, 13);
+	diag_init(&diag, NULL);
+	own.line = 0;
+	assert_int_equal(
+	    conf_wg_check_public_keys(&own, &p, 1, sizeof(p), &diag), 0);
+	assert_int_equal(diag.n, 0);
 }
 
 static void
@@ -427,6 +452,7 @@ main(void)
 	    cmocka_unit_test(test_keys_are_not_shown_X3),
 	    cmocka_unit_test(test_word_is_cut),
 	    cmocka_unit_test(test_public_keys_twice),
+	    cmocka_unit_test(test_own_public_key),
 	    cmocka_unit_test(test_allocation_failures),
 	};
 

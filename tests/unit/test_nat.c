@@ -110,7 +110,8 @@ test_free_ports_twin(void **state)
 static struct nat_conf
 conf(const struct server_port_ranges *r)
 {
-	struct nat_conf c = {.tunnel = 7, .listen_port = 51820, .reserved = r};
+	struct nat_conf c = {
+	    .tunnel = 7, .uplink = 3, .listen_port = 51820, .reserved = r};
 
 	assert_int_equal(ip_ifaddr_parse(&c.address, "10.66.0.1/24", 12), 0);
 	assert_int_equal(ip_addr_parse(&c.global, "192.0.2.1", 9), 0);
@@ -179,6 +180,10 @@ test_body(void **state)
 	    holds(t, "outward", "ip daddr 169.254.0.0/16 drop\n", "accept"));
 	assert_true(
 	    holds(t, "outward", "ip daddr 10.66.0.0/24 drop\n", "accept"));
+	assert_true(holds(t, "outward",
+	    "oif != { 3, 7 } ip daddr { 10.0.0.0/8, 100.64.0.0/10, "
+	    "172.16.0.0/12, 192.168.0.0/16 } drop\n",
+	    "accept"));
 	/* N5 */
 	assert_true(holds(t, "inward",
 	    "meta nfproto ipv4 ct state established,related accept\ndrop\n",

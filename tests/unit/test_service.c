@@ -102,19 +102,26 @@ test_notify_and_run(void **state)
 	(void)state;
 	snprintf(name, sizeof(name), "@ukai-test-%d", (int)getpid());
 	memcpy(a.sun_path + 1, name + 1, strlen(name) - 1);
-	assert_int_equal(bind(fd, (struct sockaddr *)&a,
-			     (socklen_t)(offsetof(struct sockaddr_un, sun_path) +
-					 strlen(name))),
+	assert_int_equal(
+	    bind(fd, (struct sockaddr *)&a,
+		(socklen_t)(offsetof(struct sockaddr_un, sun_path) +
+			    strlen(name))),
 	    0);
 	setenv("NOTIFY_SOCKET", name, 1);
-	service_ready(true);
-	assert_int_equal(recv(fd, got, sizeof(got), MSG_DONTWAIT), 7);
-	assert_memory_equal(got, "READY=1", 7);
+	service_hold_signals();
+	raise(SIGHUP); /* waits */
 	uv_loop_init(&loop);
 	uv_timer_init(&loop, &timer);
-	uv_timer_start(&timer, on_time, 1, 0);
-	service_run(&loop);
+	uv_timer_start(&timer, on_time, 100, 0);
+	service_run(&loop, true);
+	assert_true(uv_loop_alive(&loop)); /* the timer: SIGHUP came first */
+	assert_int_equal(recv(fd, got, sizeof(got), MSG_DONTWAIT), 7);
+	assert_memory_equal(got, "READY=1", 7);
+	assert_int_equal(recv(fd, got, sizeof(got), MSG_DONTWAIT), 10);
+	assert_memory_equal(got, "STOPPING=1", 10);
+	service_run(&loop, true);
 	service_drain(&loop);
+	assert_int_equal(recv(fd, got, sizeof(got), MSG_DONTWAIT), 7);
 	assert_int_equal(recv(fd, got, sizeof(got), MSG_DONTWAIT), 10);
 	assert_memory_equal(got, "STOPPING=1", 10);
 	unsetenv("NOTIFY_SOCKET");
@@ -134,8 +141,7 @@ test_harden(void **state)
 		service_harden();
 		_exit(prctl(PR_GET_DUMPABLE) != 0 ||
 		      prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1 ||
-		      getrlimit(RLIMIT_CORE, &core) != 0 ||
-		      core.rlim_max != 0);
+		      getrlimit(RLIMIT_CORE, &core) != 0 || core.rlim_max != 0);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
