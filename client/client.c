@@ -184,7 +184,7 @@ open_tunnel(struct client *c, struct diag *d)
 }
 
 static int
-add_peer(struct client *c, struct wg_device *dev, size_t i, struct diag *d)
+add_peer(struct client *c, struct wg_device *dev, size_t i)
 {
 	struct conf_wg_peer *conf = &c->s.conf->peers.item[i];
 	struct wg_peer *p;
@@ -225,7 +225,7 @@ configure_device(struct client *c, struct diag *d)
 	stamp_load(c->stamp, c->s.paths->stamp, &c->public_key, d);
 	wg_device_set_last_stamp(dev, c->stamp);
 	for (size_t i = 0; i < c->s.conf->peers.n && err == 0; i++)
-		err = add_peer(c, dev, i, d);
+		err = add_peer(c, dev, i);
 	return err;
 }
 
