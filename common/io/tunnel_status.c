@@ -93,10 +93,13 @@ endpoint_json(const struct endpoint *e)
 	return json_string(endpoint_format(e, text));
 }
 
+/* What works is shown by a handshake, not by an address being known. */
 static json_t *
-path_json(const struct endpoint *e)
+path_json(const struct wg_peer_info *i)
 {
-	switch (e->addr.family) {
+	if (i->last_handshake_wall_ns == 0)
+		return json_null();
+	switch (i->endpoint.addr.family) {
 	case FAMILY_V6:
 		return json_string("udp6");
 	case FAMILY_V4:
@@ -158,7 +161,7 @@ peer_json(const struct wg_peer *p, uint64_t now_ns, const char *name_key,
 	o = tunnel_status_put(o, name_key, name_json(names, &i.public_key));
 	o = tunnel_status_put(o, "preshared_key", json_boolean(psk));
 	o = tunnel_status_put(o, "endpoint", endpoint_json(&i.endpoint));
-	o = tunnel_status_put(o, "path", path_json(&i.endpoint));
+	o = tunnel_status_put(o, "path", path_json(&i));
 	o = tunnel_status_put(o, "session", json_boolean(i.session));
 	o = tunnel_status_put(o, "last_handshake",
 	    i.last_handshake_wall_ns == 0

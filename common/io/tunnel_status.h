@@ -9,8 +9,8 @@
  *        "allowed_ips"}]}
  *
  * Times are Unix seconds, null: never. "preshared_key" is whether there is
- * one: no secret is in here. "path" is "udp6", "udp4" or null; "fwmark" 0:
- * none. All but tunnel_status_collect() and tunnel_status_ask() is pure, and
+ * one: no secret is in here. "path" is "udp6", "udp4", or null before the
+ * first handshake; "fwmark" 0: none. All but tunnel_status_collect() and tunnel_status_ask() is pure, and
  * linear in the number of peers. */
 #ifndef UKAI_TUNNEL_STATUS_H
 #define UKAI_TUNNEL_STATUS_H
