@@ -139,8 +139,6 @@ command_up(int argc, char **argv)
 		client_conf_fini(&conf);
 		return EXIT_FAILED;
 	}
-	/* Locked memory is not inherited. */
-	service_harden();
 	code = run_client(name, &paths, &conf);
 	client_conf_fini(&conf);
 	return code;

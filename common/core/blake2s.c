@@ -72,6 +72,12 @@ blake2s_ok(const struct blake2s *b)
 	return !b->failed;
 }
 
+void
+blake2s_begin(struct blake2s *b)
+{
+	b->failed = false;
+}
+
 /* Remember a failure and let nobody use half a result. */
 static void
 settle(struct blake2s *b, bool ok, uint8_t *out, size_t len)

@@ -2,8 +2,9 @@
  * BLAKE2s with 16 bytes of output, HMAC and the KDF built from it. RFC 7693,
  * RFC 2104. One context serves one thread and is made once: fetching an
  * algorithm costs more than a handshake.
- * A failing library is sticky: outputs are zero from then on, and callers ask
- * blake2s_ok() once before they act on a chain of results. */
+ * A failing library (it allocates) is sticky: outputs are zero from then on
+ * until blake2s_begin(), and callers ask blake2s_ok() once before they act on a
+ * chain of results. */
 #ifndef UKAI_BLAKE2S_H
 #define UKAI_BLAKE2S_H
 
@@ -18,6 +19,8 @@ struct blake2s;
 struct blake2s *blake2s_new(void);
 void blake2s_free(struct blake2s *b); /* NULL: no-op */
 bool blake2s_ok(const struct blake2s *b);
+/* Forget a failure: a new chain of results begins. */
+void blake2s_begin(struct blake2s *b);
 
 /* HASH(x || y); y may be NULL with ylen 0. out may be x. */
 void blake2s_hash(struct blake2s *b, uint8_t out[BLAKE2S_LEN],

@@ -89,6 +89,7 @@ service_background(void)
 	}
 	ready_fd = fd[1];
 	setsid();
+	service_harden(); /* locks on memory are not inherited */
 	return 0;
 }
 

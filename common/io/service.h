@@ -25,7 +25,7 @@ int service_exit_code(int err);
 void service_harden(void);
 
 /* Fork; the parent waits until the child calls service_ready() or ends, and
- * exits with 0 or the child's code. Returns in the child only. Returns
+ * exits with 0 or the child's code. Returns in the child only, hardened. Returns
  * UK_ESYS when it could not fork. */
 int service_background(void);
 

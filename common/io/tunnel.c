@@ -35,9 +35,10 @@ struct tunnel {
 	struct udp *udp;
 	struct ctl *ctl;
 	struct uapi_host uapi_host;
-	uint16_t port; /* wished for; 0: any */
+	uint16_t wished_port; /* 0: any */
+	uint16_t port; /* what it came to, last time */
 	uint32_t mark;
-	uint64_t sends_failed_before; /* by sockets closed since */
+	uint64_t not_sent; /* by sockets closed since, or for want of one */
 
 	struct watch *on_tun, *on_tun_event, *on_udp4, *on_udp6;
 	struct watch *on_deadline, *on_look;
@@ -59,37 +60,43 @@ static_assert(UDP_RECV_MAX <= TUN_READ_MAX, "one batch array for both");
 
 /* ---- out: tun -> device -> udp ---- */
 
+/* Wait for room in the socket that is full, and read no more packets until
+ * then; both sockets go on receiving. FAMILY_NONE: none is full. */
 static void
-wait_for_room(struct tunnel *t, bool wait)
+wait_for_room(struct tunnel *t, int family)
 {
-	watch_wait(t->on_tun, !wait, false);
+	watch_wait(t->on_tun, family == FAMILY_NONE, false);
 	if (t->on_udp4)
-		watch_wait(t->on_udp4, true, wait);
+		watch_wait(t->on_udp4, true, family == FAMILY_V4);
 	if (t->on_udp6)
-		watch_wait(t->on_udp6, true, wait);
+		watch_wait(t->on_udp6, true, family == FAMILY_V6);
 }
 
 /* Send, or remember what there is no room for. True: all went. */
 static bool
 transmit(struct tunnel *t, struct dgram *d, unsigned n)
 {
-	unsigned done = t->udp ? udp_send(t->udp, d, n) : n;
+	unsigned done = n;
 
+	if (t->udp)
+		done = udp_send(t->udp, d, n);
+	else
+		t->not_sent += n;
 	t->unsent = d + done;
 	t->unsent_count = n - done;
 	if (done < n)
-		wait_for_room(t, true);
+		wait_for_room(t, d[done].ep->addr.family);
 	return done == n;
 }
 
-/* Peers are about to change, and unsent datagrams point into them. */
-static void
-abandon_unsent(struct tunnel *t)
+void
+tunnel_abandon(struct tunnel *t)
 {
 	if (t->unsent_count == 0)
 		return;
+	t->not_sent += t->unsent_count;
 	t->unsent_count = 0;
-	wait_for_room(t, false);
+	wait_for_room(t, FAMILY_NONE);
 }
 
 static void
@@ -105,8 +112,9 @@ arm(struct tunnel *t, struct uk_time now)
 						       : 0);
 }
 
-/* Send what the device has of its own. More than the budget: go on in the
- * next turn, so that a flood of handshakes does not stop the data. */
+/* Send what the device has of its own. More than the budget: go on after
+ * other events had their turn, so that a flood of handshakes does not stop the
+ * data. While a socket is full, udp_writable() goes on. */
 static void
 drain(struct tunnel *t, struct uk_time now)
 {
@@ -120,7 +128,7 @@ drain(struct tunnel *t, struct uk_time now)
 		if (did == 1)
 			transmit(t, &t->own, 1);
 	}
-	if (did != 0) {
+	if (did != 0 && t->unsent_count == 0) {
 		t->deadline_ns = 0;
 		watch_after(t->on_deadline, 0);
 		return;
@@ -167,6 +175,10 @@ tun_readable(void *arg)
 	/* Packets prove that the interface is up, seen or not. */
 	if (!wg_device_is_up(t->device))
 		look(t);
+	if (wg_device_is_flushing(t->device, now.mono_ns)) {
+		drain(t, now);
+		return;
+	}
 	while (t->unsent_count == 0 && left-- > 0) {
 		int n = tun_read(t->tun, t->packet, TUN_READ_MAX);
 
@@ -190,7 +202,7 @@ udp_writable(void *arg)
 
 	if (!transmit(t, t->unsent, t->unsent_count))
 		return;
-	wait_for_room(t, false);
+	wait_for_room(t, FAMILY_NONE);
 	drain(t, clock_now());
 }
 
@@ -241,28 +253,30 @@ deadline_passed(void *arg)
 
 /* ---- sockets ---- */
 
-static struct watch *
-watch_udp(struct tunnel *t, int family, watch_fn *readable)
+/* False: there is a socket, and it cannot be watched. */
+static bool
+watch_udp(struct tunnel *t, int family, watch_fn *readable, struct watch **w)
 {
 	int fd = udp_fd(t->udp, family);
-	struct watch *w = NULL;
 
-	if (fd >= 0)
-		w = watch_fd(t->loop, fd, readable, udp_writable, t);
-	if (w)
-		watch_wait(w, true, false);
-	return w;
+	*w = NULL;
+	if (fd < 0)
+		return true;
+	*w = watch_fd(t->loop, fd, readable, udp_writable, t);
+	if (*w)
+		watch_wait(*w, true, false);
+	return *w != NULL;
 }
 
 static void
 close_sockets(struct tunnel *t)
 {
-	abandon_unsent(t);
+	tunnel_abandon(t);
 	watch_close(t->on_udp4);
 	watch_close(t->on_udp6);
 	t->on_udp4 = t->on_udp6 = NULL;
 	if (t->udp)
-		t->sends_failed_before += udp_stats(t->udp)->send_failed;
+		t->not_sent += udp_stats(t->udp)->send_failed;
 	udp_close(t->udp);
 	t->udp = NULL;
 }
@@ -280,17 +294,37 @@ open_sockets(struct tunnel *t, uint16_t port, struct diag *d)
 	close_sockets(t);
 	t->udp = udp;
 	t->port = udp_port(udp);
-	t->on_udp4 = watch_udp(t, FAMILY_V4, udp4_readable);
-	t->on_udp6 = watch_udp(t, FAMILY_V6, udp6_readable);
-	return 0;
+	if (watch_udp(t, FAMILY_V4, udp4_readable, &t->on_udp4) &&
+	    watch_udp(t, FAMILY_V6, udp6_readable, &t->on_udp6))
+		return 0;
+	close_sockets(t);
+	return UK_ENOMEM;
+}
+
+/* On the port of last time; one that the kernel chose may be another's by
+ * now, and then any other does. */
+static int
+reopen_sockets(struct tunnel *t, struct diag *d)
+{
+	int err = open_sockets(t, t->port, d);
+
+	if (err == UK_EBUSY && t->wished_port == 0) {
+		diag_init(d, NULL);
+		err = open_sockets(t, 0, d);
+	}
+	return err;
 }
 
 int
 tunnel_set_port(struct tunnel *t, uint16_t port, struct diag *d)
 {
-	if (t->udp && port != 0 && port == udp_port(t->udp))
-		return 0;
-	return open_sockets(t, port, d);
+	int err = 0;
+
+	if (!t->udp || port == 0 || port != udp_port(t->udp))
+		err = open_sockets(t, port, d);
+	if (err == 0)
+		t->wished_port = port;
+	return err;
 }
 
 int
@@ -312,7 +346,7 @@ came_up(struct tunnel *t)
 
 	diag_init(&d, NULL);
 	log_msg(LOG_INFO, "%s: up", tun_name(t->tun));
-	if (!t->udp && open_sockets(t, t->port, &d) != 0)
+	if (!t->udp && reopen_sockets(t, &d) != 0)
 		log_diag(&d);
 	wg_device_set_up(t->device, true);
 }
@@ -323,6 +357,22 @@ went_down(struct tunnel *t)
 	log_msg(LOG_INFO, "%s: down", tun_name(t->tun));
 	close_sockets(t);
 	wg_device_set_up(t->device, false);
+}
+
+/* Once a second: a port that was busy may be free; and the loop's timers do
+ * not count the time that the machine was asleep, as ours do. */
+static void
+catch_up(struct tunnel *t, enum tun_state state)
+{
+	struct uk_time now = clock_now();
+	struct diag d;
+
+	diag_init(&d, NULL);
+	if (state == TUN_UP && !t->udp && reopen_sockets(t, &d) == 0)
+		log_msg(LOG_INFO, "%s: UDP port %u is open now",
+		    tun_name(t->tun), t->port);
+	if (wg_device_deadline(t->device) <= now.mono_ns)
+		deadline_passed(t);
 }
 
 static void
@@ -337,8 +387,10 @@ look(void *arg)
 		return;
 	}
 	wg_device_set_mtu(t->device, tun_mtu(t->tun));
-	if ((state == TUN_UP) == wg_device_is_up(t->device))
+	if ((state == TUN_UP) == wg_device_is_up(t->device)) {
+		catch_up(t, state);
 		return;
+	}
 	if (state == TUN_UP)
 		came_up(t);
 	else
@@ -411,7 +463,8 @@ uapi_input(void *session, const char *line, size_t len, struct text *out)
 	struct uapi_client *c = session;
 	bool go_on;
 
-	abandon_unsent(c->tunnel);
+	if (c->session.state == UAPI_SET) /* it may remove peers */
+		tunnel_abandon(c->tunnel);
 	go_on = uapi_line(&c->session, line, len, out);
 	if (len == 0)
 		tunnel_kick(c->tunnel);
@@ -496,11 +549,13 @@ tunnel_open(struct tunnel **out, uv_loop_t *loop, const struct tunnel_conf *c,
 	struct tunnel *t = calloc(1, sizeof(*t));
 	int err = UK_ENOMEM;
 
-	if (!t)
+	if (!t) {
+		diag_error(d, "out of memory");
 		return UK_ENOMEM;
+	}
 	t->conf = *c;
 	t->loop = loop;
-	t->port = c->port;
+	t->wished_port = t->port = c->port;
 	t->mark = c->mark;
 	t->deadline_ns = UK_NEVER;
 	t->device = wg_device_new(&c->wg);
@@ -522,6 +577,8 @@ tunnel_open(struct tunnel **out, uv_loop_t *loop, const struct tunnel_conf *c,
 	*out = t;
 	return 0;
 close:
+	if (d->errors == 0)
+		diag_error(d, "%s", uk_strerror(err));
 	tunnel_close(t);
 	return err;
 }
@@ -547,7 +604,6 @@ tunnel_close(struct tunnel *t)
 struct wg_device *
 tunnel_device(struct tunnel *t)
 {
-	abandon_unsent(t);
 	return t->device;
 }
 
@@ -593,8 +649,8 @@ tunnel_stats(const struct tunnel *t, struct tunnel_stats *out)
 	const struct tun_stats *tun = tun_stats(t->tun);
 
 	*out = (struct tunnel_stats){
-	    .send_failed = t->sends_failed_before +
-			   (t->udp ? udp_stats(t->udp)->send_failed : 0),
+	    .send_failed =
+		t->not_sent + (t->udp ? udp_stats(t->udp)->send_failed : 0),
 	    .tun_dropped = tun->write_dropped,
 	    .tun_malformed = tun->read_malformed,
 	};

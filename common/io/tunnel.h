@@ -49,14 +49,17 @@ int tunnel_open(struct tunnel **t, uv_loop_t *loop,
 void tunnel_close(struct tunnel *t);
 
 /* The device, to configure. Call tunnel_kick() after changes, so that what
- * they brought about is sent. Peers may be removed at any time. */
+ * they brought about is sent, and tunnel_abandon() before a peer is removed:
+ * datagrams that wait for room in a socket point to their peers. */
 struct wg_device *tunnel_device(struct tunnel *t);
 void tunnel_kick(struct tunnel *t);
+void tunnel_abandon(struct tunnel *t);
 
 const char *tunnel_name(const struct tunnel *t);
 unsigned tunnel_ifindex(const struct tunnel *t);
 uint32_t tunnel_mtu(const struct tunnel *t);
-uint16_t tunnel_port(const struct tunnel *t); /* 0: no socket is open */
+/* The port, or that of last time while no socket is open; 0: never was. */
+uint16_t tunnel_port(const struct tunnel *t);
 uint32_t tunnel_mark(const struct tunnel *t);
 
 /* Move to another port: on failure the old one stays. Returns 0; UK_EBUSY,
@@ -65,7 +68,8 @@ int tunnel_set_port(struct tunnel *t, uint16_t port, struct diag *d);
 int tunnel_set_mark(struct tunnel *t, uint32_t mark);
 
 struct tunnel_stats {
-	uint64_t send_failed;   /* datagrams that the kernel would not send */
+	uint64_t send_failed;   /* datagrams that the kernel would not send, or
+	                           that had no socket */
 	uint64_t tun_dropped;   /* packets that the interface would not take */
 	uint64_t tun_malformed; /* packets from it that made no sense */
 };

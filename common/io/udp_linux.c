@@ -650,8 +650,6 @@ static unsigned
 send_failed(struct udp *u, const struct dgram *d, unsigned count, int err,
     unsigned *singly)
 {
-	if (clear_source(d[0].ep, err))
-		return 0;
 	if (count > 1 && err == EIO) {
 		/* The way out cannot finish the checksums of segments (IPsec,
 		 * old drivers). That is a property of the host. */
@@ -667,6 +665,10 @@ send_failed(struct udp *u, const struct dgram *d, unsigned count, int err,
 		*singly = count;
 		return 0;
 	}
+	/* After that: Linux 6.1 says EINVAL for both, and a run that was too
+	 * long says nothing about the source. */
+	if (clear_source(d[0].ep, err))
+		return 0;
 	u->stats.send_failed += count;
 	return count;
 }

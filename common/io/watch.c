@@ -12,19 +12,32 @@ struct watch {
 	watch_fn *writable;
 	void *arg;
 	int events;
+	bool closed;
 };
+
+/* libuv stops a handle whose descriptor is in error. Whoever reads takes the
+ * error off it, and wants to hear of what comes after. */
+static void
+resume(struct watch *w)
+{
+	int events = w->events;
+
+	w->events = 0;
+	watch_wait(w, events & UV_READABLE, events & UV_WRITABLE);
+}
 
 static void
 on_poll(uv_poll_t *h, int status, int events)
 {
 	struct watch *w = h->data;
 
-	/* An error shows itself to whoever reads. */
-	if (status < 0)
+	if (status < 0) {
+		resume(w);
 		events = UV_READABLE;
+	}
 	if ((events & UV_WRITABLE) && w->writable)
 		w->writable(w->arg);
-	else if (events & UV_READABLE)
+	if ((events & UV_READABLE) && !w->closed)
 		w->readable(w->arg);
 }
 
@@ -101,6 +114,8 @@ watch_after(struct watch *w, uint64_t after_ns)
 		return;
 	}
 	ms = after_ns / UK_NS_PER_MS + (after_ns % UK_NS_PER_MS != 0);
+	if (ms == 0)
+		ms = 1;
 	uv_timer_start(&w->h.timer, on_timer, ms, 0);
 }
 
@@ -113,6 +128,8 @@ on_closed(uv_handle_t *h)
 void
 watch_close(struct watch *w)
 {
-	if (w)
-		uv_close(&w->h.any, on_closed);
+	if (!w)
+		return;
+	w->closed = true;
+	uv_close(&w->h.any, on_closed);
 }

@@ -21,8 +21,9 @@ void watch_wait(struct watch *w, bool readable, bool writable);
 
 /* A timer, not running. NULL: no memory. */
 struct watch *watch_timer(uv_loop_t *loop, watch_fn *due, void *arg);
-/* Once, after_ns from now, rounded up to a millisecond, 0: in this turn;
- * UK_NEVER: stop. */
+/* Once, after_ns from now, rounded up to a millisecond and never less: other
+ * events have their turn before, also when the callback sets it again (libuv
+ * runs a timer of 0 ms over and over). UK_NEVER: stop. */
 void watch_after(struct watch *w, uint64_t after_ns);
 
 void watch_close(struct watch *w); /* NULL: no-op */

@@ -181,6 +181,8 @@ wg_device_set_private_key(struct wg_device *d, const struct wg_key *key)
 	for (struct wg_peer *p = d->first; p; p = p->next) {
 		quiesce(p);
 		p->static_static_known = false;
+		sodium_memzero(
+		    &p->remote.static_static, sizeof(p->remote.static_static));
 		if (p->queue_head || p->timers.persistent_s)
 			wg_peer_wish(p, WG_WISH_INITIATE);
 	}

@@ -177,11 +177,16 @@ unsigned wg_device_open(struct wg_device *d, struct uk_time now,
     struct dgram *in, unsigned n, struct pbuf *out);
 
 /* Do one piece of waiting work. Returns 1: *out is to be sent and stays valid
- * until the next call of anything; 0: nothing waits; UK_EAGAIN: call again,
+ * until the next wg_device_next, or until a peer or the device's state or key
+ * is changed; 0: nothing waits; UK_EAGAIN: call again,
  * there was work but no datagram. Each call costs at most one handshake, so
  * that a caller under a flood can bound what it spends. */
 int wg_device_next(
     struct wg_device *d, struct uk_time now, struct dgram *out);
+
+/* Does a queue wait whose peer has a session by now? Packets that come
+ * meanwhile must queue up behind it, so drain wg_device_next first. */
+bool wg_device_is_flushing(const struct wg_device *d, uint64_t now_ns);
 
 /* When to call wg_device_tick; UK_NEVER. */
 uint64_t wg_device_deadline(const struct wg_device *d);

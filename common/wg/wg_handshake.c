@@ -40,8 +40,9 @@ wg_handshake_input(struct wg_device *d, uint64_t now_ns, const struct dgram *in)
 		take_cookie(d, now_ns, in);
 		return;
 	}
+	blake2s_begin(d->b2s);
 	if (!wg_cookie_check_mac1(d->b2s, &d->checker, msg, in->buf.len)) {
-		wg_drop(d, WG_DROP_MAC1);
+		wg_drop(d, blake2s_ok(d->b2s) ? WG_DROP_MAC1 : WG_DROP_CRYPTO);
 		return;
 	}
 	if (d->pending_count == WG_QUEUE_HANDSHAKES) {
@@ -231,6 +232,7 @@ wg_handshake_next(struct wg_device *d, struct uk_time now, struct dgram *out)
 {
 	const struct wg_pending *m = &d->pending[d->pending_head];
 
+	blake2s_begin(d->b2s);
 	d->pending_head = (d->pending_head + 1) % WG_QUEUE_HANDSHAKES;
 	d->pending_count--;
 	if (now.mono_ns < d->loaded_until_ns) {
@@ -271,6 +273,7 @@ wg_handshake_initiate(struct wg_peer *p, struct uk_time now, struct dgram *out)
 	if (!d->has_identity || p->endpoint.addr.family == FAMILY_NONE ||
 	    !wg_timers_may_initiate(&p->timers, &d->conf.times, now.mono_ns))
 		return false;
+	blake2s_begin(d->b2s);
 	wg_peer_know(p);
 	wg_peer_end_handshake(p);
 	next_stamp(p, now.wall_ns);
@@ -279,8 +282,14 @@ wg_handshake_initiate(struct wg_peer *p, struct uk_time now, struct dgram *out)
 	err = wg_noise_initiate(d->b2s, &p->handshake, msg, d->us, &p->remote,
 	    &ephemeral, p->sent_stamp, index);
 	sodium_memzero(&ephemeral, sizeof(ephemeral));
-	if (err)
+	if (err) {
+		/* Nothing will ever take these packets. */
+		if (err == UK_EAUTH)
+			wg_peer_drop_queue(p);
+		else
+			wg_drop(d, WG_DROP_CRYPTO);
 		return false;
+	}
 	p->handshake_index.peer = p;
 	wg_index_add(&d->indices, &p->handshake_index, index);
 	wg_cookie_sign(d->b2s, &p->cookie, &p->cookie_keys, now.mono_ns, d->out,

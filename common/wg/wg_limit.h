@@ -13,7 +13,7 @@
 #define WG_LIMIT_BURST 5
 
 struct wg_limit_bucket {
-	uint64_t source;  /* the address or its upper half, tagged */
+	uint64_t source;  /* the address or its upper half */
 	uint64_t full_ns; /* when its tokens are all back */
 };
 

@@ -70,23 +70,47 @@ serve(struct wg_peer *p, struct uk_time now, struct dgram *out)
 	return false;
 }
 
+/* One step for the peer that has waited longest; then it queues up again, so
+ * that one long queue does not hold the others up. */
+static bool
+serve_next(struct wg_device *d, struct uk_time now, struct dgram *out)
+{
+	struct wg_peer *p = d->wish_first;
+	bool sent = serve(p, now, out);
+	unsigned left = p->wishes;
+
+	wg_peer_unwish(p);
+	if (left)
+		wg_peer_wish(p, left);
+	return sent;
+}
+
+/* Others' handshakes and our own wishes take turns: a flood of the former must
+ * not silence sessions that exist. */
 int
 wg_device_next(struct wg_device *d, struct uk_time now, struct dgram *out)
 {
-	struct wg_peer *p;
-	bool sent;
+	bool own_turn = d->handshake_was_last || d->pending_count == 0;
 
 	free(d->in_flight);
 	d->in_flight = NULL;
-	if (d->pending_count > 0)
-		return wg_handshake_next(d, now, out);
-	p = d->wish_first;
-	if (!p)
+	if (d->wish_first && own_turn) {
+		d->handshake_was_last = false;
+		return serve_next(d, now, out) ? 1 : UK_EAGAIN;
+	}
+	if (d->pending_count == 0)
 		return 0;
-	sent = serve(p, now, out);
-	if (p->wishes == 0)
-		wg_peer_unwish(p);
-	return sent ? 1 : UK_EAGAIN;
+	d->handshake_was_last = true;
+	return wg_handshake_next(d, now, out);
+}
+
+bool
+wg_device_is_flushing(const struct wg_device *d, uint64_t now_ns)
+{
+	for (const struct wg_peer *p = d->wish_first; p; p = p->wish_next)
+		if (p->queue_head && wg_peer_sender(p, now_ns))
+			return true;
+	return false;
 }
 
 uint64_t

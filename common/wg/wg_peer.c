@@ -16,13 +16,13 @@ wg_peer_sender(const struct wg_peer *p, uint64_t now_ns)
 }
 
 void
-wg_peer_wish(struct wg_peer *p, enum wg_wish w)
+wg_peer_wish(struct wg_peer *p, unsigned wishes)
 {
 	struct wg_device *d = p->device;
 
 	if (!d->up)
 		return;
-	p->wishes |= w;
+	p->wishes |= wishes;
 	if (p->wishing)
 		return;
 	p->wishing = true;

@@ -92,6 +92,7 @@ struct wg_device {
 	struct wg_pending *pending; /* ring of WG_QUEUE_HANDSHAKES */
 	unsigned pending_head, pending_count;
 	uint64_t loaded_until_ns;
+	bool handshake_was_last; /* of what wg_device_next did */
 
 	struct wg_peer *wish_first, *wish_last;
 	unsigned queued;              /* packets of all peers */
@@ -112,7 +113,7 @@ wg_drop(struct wg_device *d, enum wg_drop why)
 
 /* The session to send with now; NULL: none is usable. */
 struct wg_session *wg_peer_sender(const struct wg_peer *p, uint64_t now_ns);
-void wg_peer_wish(struct wg_peer *p, enum wg_wish w);
+void wg_peer_wish(struct wg_peer *p, unsigned wishes);
 /* Take the peer out of the list of wishes. */
 void wg_peer_unwish(struct wg_peer *p);
 /* Ask for a new session: now, or as soon as it may be asked for. */

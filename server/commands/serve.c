@@ -98,8 +98,6 @@ serve(const struct options *o)
 		    strerror(errno));
 		code = EXIT_FAILED;
 	} else {
-		if (o->background)
-			service_harden(); /* locks on memory end at a fork */
 		code = run(&c);
 	}
 	server_conf_fini(&c);

@@ -8,7 +8,7 @@
 #define BURST 300
 #define BURSTS 100
 #define COOKIE_TRIES 20
-#define COOKIE_WAIT_MS 60
+#define COOKIE_WAIT_MS 250
 /* After this without a flood nobody is under load any more. */
 #define RELIEF_MS 1300
 /* Calls from one address with cookies, one every 21 ms, from as many ports. A

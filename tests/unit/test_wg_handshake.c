@@ -507,6 +507,7 @@ test_response_once(void **state)
 	give(&l.a, &m2, &l.b.at);
 	give(&l.a, &m2, &l.b.at); /* both wait in the queue at once */
 	assert_true(lab_next(&l, &l.a, &m));
+	assert_false(lab_next(&l, &l.a, &m));
 	s = l.a.peer->current;
 	assert_non_null(s);
 	assert_null(l.a.peer->previous);
