@@ -1,0 +1,80 @@
+#!/bin/bash
+# A link slower than what wants through the tunnel: the UDP socket is full most
+# of the time, and the program must wait for room without spinning, without
+# going deaf, and without losing what waits.
+#
+#   n1  wg1 10.9.0.1 ── va 192.0.2.1, 2001:db8::1
+#                       │ 4 Mbit/s on the way from n1, 100 packets
+#   n2  wg2 10.9.0.2 ── vb 192.0.2.2, 2001:db8::2
+set -u
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/device-lib"
+
+ip link add name va netns n1 type veth peer name vb netns n2
+ip -n n1 addr add 192.0.2.1/24 dev va
+ip -n n2 addr add 192.0.2.2/24 dev vb
+ip -n n1 addr add 2001:db8::1/64 dev va nodad
+ip -n n2 addr add 2001:db8::2/64 dev vb nodad
+ip -n n1 link set va up
+ip -n n2 link set vb up
+# The queue has to hold more than the socket does, or the link drops first.
+tc -n n1 qdisc add dev va root tbf rate 4mbit burst 16kb limit 64mb \
+    2>/dev/null || skip "no tbf queue in this kernel"
+
+wg genkey >$work/1
+wg genkey >$work/2
+ip netns exec n1 "$ukai" device -f wg1 2>$work/log1 &
+first=$!
+ip netns exec n2 "$ukai" device -f wg2 2>$work/log2 &
+second=$!
+check "both programs start" soon test -S $run/wg2.sock
+wg set wg1 private-key $work/1 listen-port 4001 peer "$(wg pubkey <$work/2)" \
+    allowed-ips 10.9.0.2/32 endpoint '[2001:db8::2]:4002'
+wg set wg2 private-key $work/2 listen-port 4002 peer "$(wg pubkey <$work/1)" \
+    allowed-ips 10.9.0.1/32
+ip -n n1 addr add 10.9.0.1/24 dev wg1
+ip -n n2 addr add 10.9.0.2/24 dev wg2
+check "the line works" soon n1 ping -c 1 -W 1 2001:db8::2
+ip -n n1 link set wg1 up
+ip -n n2 link set wg2 up
+check "the tunnel works" ping1 n1 10.9.0.2
+
+ticks()
+{
+	awk '{ print $14 + $15 }' "/proc/$first/stat"
+}
+
+# 3 s of UDP at many times the link's rate.
+cat >$work/blast.py <<'END'
+import socket, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+end = time.time() + 3
+while time.time() < end:
+    try:
+        s.sendto(bytes(1300), ("10.9.0.2", 9))
+    except OSError:
+        time.sleep(0.001)
+END
+before=$(ticks)
+n1 timeout 10 python3 $work/blast.py &
+blast=$!
+sleep 2
+check "UAPI answers while the socket is full" timeout 2 wg show wg1 transfer
+check "what comes from the peer is received while the socket is full" \
+    bash -c "a=\$(wg show wg1 transfer | awk '{print \$2}')
+ip netns exec n2 ping -c 3 -i 0.1 -W 1 10.9.0.1 >/dev/null
+b=\$(wg show wg1 transfer | awk '{print \$2}'); [ \$b -gt \$a ]"
+wait $blast
+used=$(($(ticks) - before))
+check "no spinning: $used ticks of 300 while it waited" [ $used -lt 250 ]
+before=$(ticks)
+sleep 1
+used=$(($(ticks) - before))
+check "no spinning afterwards: $used ticks of 100" [ $used -lt 50 ]
+tc -n n1 qdisc del dev va root
+check "the tunnel works when the link is fast again" soon ping1 n1 10.9.0.2
+kill $first
+check "it ends on SIGTERM" soon ended $first
+kill $second
+check "so does the other" soon ended $second
+exit $failed
