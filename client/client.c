@@ -208,10 +208,9 @@ add_peer(struct client *c, struct wg_device *dev, size_t i)
 }
 
 static int
-configure_device(struct client *c, struct diag *d)
+set_device(struct client *c, struct wg_device *dev, struct diag *d)
 {
 	struct conf_wg_key *private = &c->s.conf->interface.private_key;
-	struct wg_device *dev = tunnel_device(c->tunnel);
 	struct wg_key key;
 	int err = 0;
 
@@ -226,6 +225,15 @@ configure_device(struct client *c, struct diag *d)
 	wg_device_set_last_stamp(dev, c->stamp);
 	for (size_t i = 0; i < c->s.conf->peers.n && err == 0; i++)
 		err = add_peer(c, dev, i);
+	return err;
+}
+
+static int
+configure_device(struct client *c, struct diag *d)
+{
+	int err = set_device(c, tunnel_hold(c->tunnel), d);
+
+	tunnel_release(c->tunnel);
 	return err;
 }
 
@@ -295,7 +303,8 @@ save_stamp(struct client *c)
 {
 	uint8_t now[WG_STAMP_LEN];
 
-	wg_device_last_stamp(tunnel_device(c->tunnel), now);
+	wg_device_last_stamp(tunnel_hold(c->tunnel), now);
+	tunnel_release(c->tunnel);
 	if (memcmp(now, c->stamp, sizeof(now)) == 0)
 		return;
 	if (stamp_save(c->s.paths->stamp, &c->public_key, now) == 0)
@@ -323,7 +332,6 @@ watch_tunnel(struct client *c, struct diag *d)
 		return UK_ENOMEM;
 	watch_after(c->stamp_timer, STAMP_EVERY);
 	endpoints_watch(c->endpoints, c->tunnel);
-	tunnel_kick(c->tunnel);
 	return 0;
 }
 

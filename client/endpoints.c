@@ -71,15 +71,15 @@ peer_of(struct wg_device *dev, const struct place *p)
 static struct ip_addr
 current(const struct place *p)
 {
-	struct wg_peer_info info;
+	struct wg_peer_info info = {.endpoint = p->now};
 	struct wg_peer *peer;
 
 	if (p->all->tunnel == NULL)
 		return p->now.addr;
-	peer = peer_of(tunnel_device(p->all->tunnel), p);
-	if (peer == NULL)
-		return p->now.addr;
-	wg_peer_info(peer, clock_now().mono_ns, &info);
+	peer = peer_of(tunnel_hold(p->all->tunnel), p);
+	if (peer != NULL)
+		wg_peer_info(peer, clock_now().mono_ns, &info);
+	tunnel_release(p->all->tunnel);
 	return info.endpoint.addr;
 }
 
@@ -93,12 +93,13 @@ set(struct place *p, const struct ip_addr *to)
 	    (struct endpoint){.addr = *to, .port = p->peer->endpoint.addr.port};
 	if (p->all->tunnel == NULL)
 		return;
-	peer = peer_of(tunnel_device(p->all->tunnel), p);
-	if (peer == NULL)
-		return;
-	wg_peer_set_endpoint(peer, &p->now);
-	log_msg(LOG_INFO, "%s is tried at %s now", p->peer->endpoint.host,
-	    endpoint_format(&p->now, text));
+	peer = peer_of(tunnel_hold(p->all->tunnel), p);
+	if (peer != NULL)
+		wg_peer_set_endpoint(peer, &p->now);
+	tunnel_release(p->all->tunnel);
+	if (peer != NULL)
+		log_msg(LOG_INFO, "%s is tried at %s now",
+		    p->peer->endpoint.host, endpoint_format(&p->now, text));
 }
 
 static void
@@ -167,14 +168,16 @@ on_timer(void *arg)
 {
 	struct endpoints *e = arg;
 	uint64_t now_ns = clock_now().mono_ns;
+	struct wg_device *device;
 
 	if (e->tunnel == NULL) {
 		e->waited_enough = true;
 		return;
 	}
+	device = tunnel_hold(e->tunnel);
 	for (size_t i = 0; i < e->nplaces; i++)
-		look(&e->place[i], tunnel_device(e->tunnel), now_ns);
-	tunnel_kick(e->tunnel);
+		look(&e->place[i], device, now_ns);
+	tunnel_release(e->tunnel);
 	watch_after(e->timer, REFRESH_EVERY);
 }
 

@@ -8,6 +8,7 @@
 #include "core/bytes.h"
 #include "core/err.h"
 #include "host/conf_file.h"
+#include "wg/wg_index.h"
 
 static int
 parse_listen_port(void *field, const struct conf_span *key,
@@ -154,6 +155,23 @@ parse_bool(void *field, const struct conf_span *key,
 	return 0;
 }
 
+static int
+parse_workers(void *field, const struct conf_span *key,
+    const struct conf_span *value, struct diag *d)
+{
+	uint64_t n = 0;
+
+	if (!conf_span_is(value, "auto") &&
+	    (value_parse_u64(&n, value->s, value->len, WG_LANES_MAX, false) <
+		    0 ||
+		n == 0))
+		return conf_error(d, value,
+		    "%.*s \"%.*s\" is neither auto nor a number from 1 to %d",
+		    CONF_WORD(key), CONF_WORD(value), WG_LANES_MAX);
+	*(uint8_t *)field = (uint8_t)n;
+	return 0;
+}
+
 bool
 server_is_name(const char *text, size_t len)
 {
@@ -219,6 +237,7 @@ static const struct conf_key relay_keys[] = {
     {"GlobalAddress", 0, parse_global_address, FIELD(global_address)},
     {"ReservedPorts", CONF_MANY, parse_reserved_ports, FIELD(reserved_ports)},
     {"AllowClientToClient", 0, parse_bool, FIELD(allow_client_to_client)},
+    {"Workers", 0, parse_workers, FIELD(workers)},
     {NULL, 0, NULL, 0},
 };
 #undef FIELD

@@ -57,6 +57,7 @@ struct server_conf {
 	 * 443 (N1). As written: neither sorted nor merged. */
 	struct server_port_ranges reserved_ports;
 	bool allow_client_to_client; /* N4 */
+	uint8_t workers; /* threads for the data path; 0: one for each CPU */
 	struct server_peers peers;
 };
 

@@ -63,8 +63,9 @@ tunnel_ended(void *arg, enum tunnel_end why)
 static void
 save_stamps(struct relay *r, struct diag *d)
 {
-	if (stamps_take(&r->stamps, tunnel_device(r->tunnel)) < 0)
+	if (stamps_take(&r->stamps, tunnel_hold(r->tunnel)) < 0)
 		diag_error(d, "out of memory for the clients' stamps");
+	tunnel_release(r->tunnel);
 	if (r->stamps.changed)
 		(void)stamps_save(&r->stamps, r->stamps_path, d);
 }
@@ -92,8 +93,10 @@ answer_status(struct relay *r, struct text *out)
 {
 	struct status s = {.conf = r->conf, .plan = &r->plan};
 
-	tunnel_status_collect(&s.tunnel, r->tunnel, r->since_s);
+	tunnel_status_collect(
+	    &s.tunnel, r->tunnel, tunnel_hold(r->tunnel), r->since_s);
 	tunnel_status_answer(status_json(&s), out);
+	tunnel_release(r->tunnel);
 }
 
 static bool
@@ -142,6 +145,14 @@ open_journal(struct relay *r, struct diag *d)
 	return undo_all(r->undo, r->netcfg, d);
 }
 
+static unsigned
+workers(const struct server_conf *c)
+{
+	if (c->workers != 0)
+		return c->workers;
+	return (unsigned)uk_min_u64(uv_available_parallelism(), WG_LANES_MAX);
+}
+
 static int
 open_tunnel(struct relay *r, struct diag *d)
 {
@@ -152,6 +163,7 @@ open_tunnel(struct relay *r, struct diag *d)
 	c.mtu = r->conf->mtu;
 	c.port = r->conf->listen_port;
 	c.mark = r->conf->fwmark;
+	c.workers = workers(r->conf);
 	c.ended = tunnel_ended;
 	c.arg = r;
 	return tunnel_open(&r->tunnel, r->loop, &c, d);
@@ -170,9 +182,8 @@ set_endpoint(struct wg_peer *p, const struct conf_wg_endpoint *e)
 }
 
 static int
-add_peer(struct relay *r, const struct conf_wg_peer *c, struct diag *d)
+add_peer(struct wg_device *device, const struct conf_wg_peer *c, struct diag *d)
 {
-	struct wg_device *device = tunnel_device(r->tunnel);
 	struct wg_key key;
 	struct wg_peer *p;
 	int err = 0;
@@ -194,20 +205,30 @@ add_peer(struct relay *r, const struct conf_wg_peer *c, struct diag *d)
 }
 
 static int
-add_peers(struct relay *r, struct diag *d)
+configure(struct relay *r, struct wg_device *device, struct diag *d)
 {
 	struct wg_key key;
 	int err = 0;
 
 	memcpy(key.b, r->conf->private_key.b, sizeof(key.b));
-	wg_device_set_private_key(tunnel_device(r->tunnel), &key);
+	wg_device_set_private_key(device, &key);
 	sodium_memzero(&key, sizeof(key));
-	if (wg_device_public_key(tunnel_device(r->tunnel)) == NULL) {
+	if (wg_device_public_key(device) == NULL) {
 		diag_error(d, "PrivateKey is all zeros, which is no key");
 		return UK_EINVAL;
 	}
+	r->stamps.relay = *wg_device_public_key(device);
 	for (size_t i = 0; i < r->conf->peers.n && err == 0; i++)
-		err = add_peer(r, &r->conf->peers.item[i].wg, d);
+		err = add_peer(device, &r->conf->peers.item[i].wg, d);
+	return err;
+}
+
+static int
+add_peers(struct relay *r, struct diag *d)
+{
+	int err = configure(r, tunnel_hold(r->tunnel), d);
+
+	tunnel_release(r->tunnel);
 	return err;
 }
 
@@ -219,10 +240,10 @@ load_stamps(struct relay *r, struct diag *d)
 
 	if (err < 0)
 		return err;
-	r->stamps.relay = *wg_device_public_key(tunnel_device(r->tunnel));
 	/* Without them the relay still serves; it has warned. */
 	(void)stamps_load(&r->stamps, r->stamps_path, d);
-	stamps_give(&r->stamps, tunnel_device(r->tunnel));
+	stamps_give(&r->stamps, tunnel_hold(r->tunnel));
+	tunnel_release(r->tunnel);
 	return 0;
 }
 
@@ -377,7 +398,6 @@ relay_open(struct relay **out, uv_loop_t *loop, const struct server_conf *c,
 	for (size_t i = 0; i < ARRAY_LEN(steps) && err == 0; i++)
 		err = steps[i](r, d);
 	if (err == 0) {
-		tunnel_kick(r->tunnel);
 		*out = r;
 		return 0;
 	}

@@ -13,13 +13,15 @@
 #include <string.h>
 
 static const char usage[] =
-    "Usage: ukai device [-f|--foreground] IFNAME\n"
+    "Usage: ukai device [-f|--foreground] [-w|--workers N] IFNAME\n"
     "\n"
     "Make a bare WireGuard interface, to be driven by wg(8), wg-quick(8) and\n"
     "ip(8). It goes to the background once the interface is there, and ends\n"
     "when the interface or /var/run/wireguard/IFNAME.sock is deleted.\n"
     "\n"
     "  -f, --foreground   stay in the foreground\n"
+    "  -w, --workers N    threads for the data path, 1 to 16 (1): more help a\n"
+    "                     device with several busy peers\n"
     "\n"
     "Environment: LOG_LEVEL (silent, error, verbose), WG_PROCESS_FOREGROUND,\n"
     "WG_TUN_FD, WG_UAPI_FD. See ukai(1).\n";
@@ -76,8 +78,20 @@ injected_times(struct wg_times *t)
 		t->rekey_after_ns = s * UK_NS_PER_S;
 }
 
+/* Another implementation of the cipher, to compare it. */
+static enum aead_kind
+env_cipher(void)
+{
+	const char *v = getenv("UKAI_AEAD");
+	enum aead_kind kind = AEAD_BEST;
+
+	if (v && !aead_kind_parse(v, &kind))
+		log_msg(LOG_WARN, "UKAI_AEAD: no cipher \"%s\"", v);
+	return kind;
+}
+
 static int
-run_device(const char *name)
+run_device(const char *name, unsigned workers)
 {
 	struct tunnel_conf c;
 	struct tunnel *t = NULL;
@@ -91,6 +105,8 @@ run_device(const char *name)
 	c.name = name;
 	c.tun_fd = env_fd("WG_TUN_FD");
 	c.uapi_fd = env_fd("WG_UAPI_FD");
+	c.workers = workers;
+	c.wg.aead = env_cipher();
 	c.no_offload = env_is("UKAI_TEST_NO_OFFLOAD", "1");
 	c.ended = on_ended;
 	c.arg = &loop;
@@ -106,25 +122,45 @@ run_device(const char *name)
 	return service_exit_code(err);
 }
 
+static bool
+parse_workers(unsigned *workers, const char *s)
+{
+	uint64_t n;
+
+	if (value_parse_u64(&n, s, strlen(s), WG_LANES_MAX, false) != 0 ||
+	    n == 0) {
+		fprintf(stderr,
+		    "ukai: error: --workers is a number from 1 to %d, not "
+		    "\"%s\"\n",
+		    WG_LANES_MAX, s);
+		return false;
+	}
+	*workers = (unsigned)n;
+	return true;
+}
+
 int
 command_device(int argc, char **argv)
 {
 	static const struct option options[] = {
 	    {"foreground", no_argument, NULL, 'f'},
 	    {"help", no_argument, NULL, 'h'},
+	    {"workers", required_argument, NULL, 'w'},
 	    {NULL, 0, NULL, 0},
 	};
 	bool foreground = env_is("WG_PROCESS_FOREGROUND", "1");
+	unsigned workers = 1;
 	int o;
 
-	while ((o = getopt_long(argc, argv, "fh", options, NULL)) != -1) {
+	while ((o = getopt_long(argc, argv, "fhw:", options, NULL)) != -1) {
 		if (o == 'h') {
 			fputs(usage, stdout);
 			return EXIT_OK;
 		}
-		if (o != 'f')
+		if (o == 'f')
+			foreground = true;
+		else if (o != 'w' || !parse_workers(&workers, optarg))
 			return EXIT_USAGE;
-		foreground = true;
 	}
 	if (argc - optind != 1) {
 		fputs(usage, stderr);
@@ -144,5 +180,5 @@ command_device(int argc, char **argv)
 		    stderr, "ukai: error: cannot fork: %s\n", strerror(errno));
 		return EXIT_FAILED;
 	}
-	return run_device(argv[optind]);
+	return run_device(argv[optind], workers);
 }

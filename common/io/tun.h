@@ -19,6 +19,7 @@ struct tun_conf {
 	                     failure */
 	uint32_t mtu;     /* set at open; 0: leave */
 	bool no_offload;  /* no vnet header, one packet a read */
+	bool shared;      /* tun_join() will follow; a device in fd cannot */
 	uint32_t headroom, tailroom; /* kept free around every packet read */
 };
 
@@ -34,6 +35,13 @@ enum tun_state { TUN_DOWN, TUN_UP, TUN_GONE };
  * what to do. */
 int tun_open(struct tun **t, const struct tun_conf *c, struct diag *d);
 void tun_close(struct tun *t); /* the interface goes; NULL: no-op */
+/* Another queue of the interface, for another thread: only tun_fd, tun_read,
+ * tun_write, tun_stats and tun_close are for it. The kernel gives a flow's
+ * packets to the queue that last wrote a packet of the same flow's other
+ * direction, else by a hash. c is as it was for the first. Errors as
+ * tun_open. */
+int tun_join(struct tun **t, const struct tun *first, const struct tun_conf *c,
+    struct diag *d);
 
 int tun_fd(const struct tun *t); /* poll for reading */
 /* Readable: call tun_refresh. The same all the time. After a second move to

@@ -113,13 +113,30 @@ valid_name(const char *name)
 	       strpbrk(name, "/:% \t\n\v\f\r") == NULL;
 }
 
+/* Have a descriptor for an interface of this name, with more flags. */
+static int
+attach(struct tun *t, const char *name, unsigned flags, struct diag *d)
+{
+	struct ifreq ifr = {0};
+
+	flags |= IFF_TUN | IFF_NO_PI | (t->vnet ? IFF_VNET_HDR : 0u);
+	t->fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	if (t->fd < 0)
+		return open_error(name, errno, d);
+	ifr.ifr_flags = (short)flags;
+	memcpy(ifr.ifr_name, name, strlen(name));
+	if (ioctl(t->fd, TUNSETIFF, &ifr) != 0)
+		return open_error(name, errno, d);
+	return 0;
+}
+
 /* Make the interface. Returns 0; an error with its sentence in d. */
 static int
 create(struct tun *t, const struct tun_conf *c, struct diag *d)
 {
-	struct ifreq ifr = {0};
 	/* EXCL: never take over a persistent device of somebody else's. */
-	unsigned flags = IFF_TUN | IFF_NO_PI | IFF_TUN_EXCL;
+	unsigned flags =
+	    IFF_TUN_EXCL | (c->shared ? (unsigned)IFF_MULTI_QUEUE : 0u);
 
 	if (!valid_name(c->name)) {
 		diag_error(d,
@@ -128,17 +145,8 @@ create(struct tun *t, const struct tun_conf *c, struct diag *d)
 		    c->name, IFNAMSIZ - 1);
 		return UK_EINVAL;
 	}
-	t->fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
-	if (t->fd < 0)
-		return open_error(c->name, errno, d);
 	t->vnet = !c->no_offload;
-	if (t->vnet)
-		flags |= IFF_VNET_HDR;
-	ifr.ifr_flags = (short)flags;
-	memcpy(ifr.ifr_name, c->name, strlen(c->name));
-	if (ioctl(t->fd, TUNSETIFF, &ifr) != 0)
-		return open_error(c->name, errno, d);
-	return 0;
+	return attach(t, c->name, flags, d);
 }
 
 /* Use a descriptor that somebody else opened. */
@@ -411,10 +419,47 @@ alloc_buffers(struct tun *t, const struct tun_conf *c)
 	return t->slab == NULL || t->super_buf == NULL ? UK_ENOMEM : 0;
 }
 
+static struct tun *
+tun_new(int fd)
+{
+	struct tun *t = calloc(1, sizeof(*t));
+
+	if (t == NULL)
+		return NULL;
+	t->fd = fd;
+	t->link_fd = -1;
+	t->event_fd = -1;
+	t->mtu = MTU_UNKNOWN;
+	return t;
+}
+
+int
+tun_join(struct tun **out, const struct tun *first, const struct tun_conf *c,
+    struct diag *d)
+{
+	struct tun *t = tun_new(-1);
+	int r;
+
+	if (t == NULL)
+		return UK_ENOMEM;
+	t->vnet = first->vnet;
+	t->join = first->join;
+	t->uso = first->uso;
+	r = attach(t, first->name, IFF_MULTI_QUEUE, d);
+	if (r == 0)
+		r = alloc_buffers(t, c);
+	if (r != 0) {
+		tun_close(t);
+		return r;
+	}
+	*out = t;
+	return 0;
+}
+
 int
 tun_open(struct tun **out, const struct tun_conf *c, struct diag *d)
 {
-	struct tun *t = calloc(1, sizeof(*t));
+	struct tun *t = tun_new(c->fd);
 	int r;
 
 	if (t == NULL) {
@@ -422,10 +467,6 @@ tun_open(struct tun **out, const struct tun_conf *c, struct diag *d)
 			close(c->fd);
 		return UK_ENOMEM;
 	}
-	t->fd = c->fd;
-	t->link_fd = -1;
-	t->event_fd = -1;
-	t->mtu = MTU_UNKNOWN;
 	r = c->fd >= 0 ? adopt(t, d) : create(t, c, d);
 	if (r != 0)
 		goto close_tun;

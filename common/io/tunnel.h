@@ -2,18 +2,16 @@
  * UDP sockets, driven by a libuv loop, with the UAPI socket beside it. What
  * `ukai device`, `ukai up` and `ukai-relay serve` have in common.
  *
- *   tun -> wg_device_seal -> udp       udp -> wg_device_open -> tun
- *
- * Everything is done in batches on the loop's thread. When the UDP socket is
- * full the TUN device is not read until it has room: nothing is queued here.
+ * The data path is one or more lanes (lane.h): the first on the loop's thread,
+ * the others on threads of their own. Everything here is for the loop's
+ * thread.
  */
 #ifndef UKAI_TUNNEL_H
 #define UKAI_TUNNEL_H
 
 #include <uv.h>
 
-#include "core/diag.h"
-#include "wg/wg_device.h"
+#include "lane.h"
 
 struct tunnel;
 
@@ -31,6 +29,8 @@ struct tunnel_conf {
 	uint16_t port;     /* of the UDP sockets; 0: any */
 	uint32_t mark;     /* of their packets */
 	bool no_offload;   /* neither GSO, GRO nor vnet headers */
+	unsigned workers;  /* threads for the data path, 1 to WG_LANES_MAX; a
+	                      device in tun_fd has one */
 	void (*ended)(void *arg, enum tunnel_end why);
 	void *arg;
 };
@@ -48,12 +48,11 @@ int tunnel_open(struct tunnel **t, uv_loop_t *loop,
 /* The interface and the socket go; sessions are wiped. NULL: no-op. */
 void tunnel_close(struct tunnel *t);
 
-/* The device, to configure. Call tunnel_kick() after changes, so that what
- * they brought about is sent, and tunnel_abandon() before a peer is removed:
- * datagrams that wait for room in a socket point to their peers. */
-struct wg_device *tunnel_device(struct tunnel *t);
-void tunnel_kick(struct tunnel *t);
-void tunnel_abandon(struct tunnel *t);
+/* The device, to look at or to configure, in the caller's hand until
+ * tunnel_release(), which sends what came of it. Meanwhile no data passes, so
+ * be quick. May be nested. */
+struct wg_device *tunnel_hold(struct tunnel *t);
+void tunnel_release(struct tunnel *t);
 
 const char *tunnel_name(const struct tunnel *t);
 unsigned tunnel_ifindex(const struct tunnel *t);
@@ -68,11 +67,10 @@ int tunnel_set_port(struct tunnel *t, uint16_t port, struct diag *d);
 int tunnel_set_mark(struct tunnel *t, uint32_t mark);
 
 struct tunnel_stats {
-	uint64_t send_failed;   /* datagrams that the kernel would not send, or
-	                           that had no socket */
-	uint64_t tun_dropped;   /* packets that the interface would not take */
-	uint64_t tun_malformed; /* packets from it that made no sense */
+	struct lane_stats lanes; /* of all of them */
+	unsigned workers;
+	const char *cipher; /* what does the work: "openssl", ... */
 };
-void tunnel_stats(const struct tunnel *t, struct tunnel_stats *out);
+void tunnel_stats(struct tunnel *t, struct tunnel_stats *out);
 
 #endif

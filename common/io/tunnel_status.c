@@ -16,8 +16,8 @@
 #define ASK_TIMEOUT_MS 5000
 
 void
-tunnel_status_collect(
-    struct tunnel_status *s, struct tunnel *t, uint64_t since_s)
+tunnel_status_collect(struct tunnel_status *s, struct tunnel *t,
+    const struct wg_device *device, uint64_t since_s)
 {
 	*s = (struct tunnel_status){
 	    .interface = tunnel_name(t),
@@ -25,7 +25,7 @@ tunnel_status_collect(
 	    .mtu = tunnel_mtu(t),
 	    .mark = tunnel_mark(t),
 	    .port = tunnel_port(t),
-	    .device = tunnel_device(t),
+	    .device = device,
 	    .now_ns = clock_now().mono_ns,
 	};
 	tunnel_stats(t, &s->stats);
@@ -194,10 +194,11 @@ drops_json(const struct wg_device_stats *device, const struct tunnel_stats *t)
 	for (int i = 0; i < WG_DROP_COUNT; i++)
 		o = tunnel_status_put(
 		    o, wg_drop_name((enum wg_drop)i), number(device->drop[i]));
-	o = tunnel_status_put(o, "send-failed", number(t->send_failed));
-	o = tunnel_status_put(o, "interface-full", number(t->tun_dropped));
+	o = tunnel_status_put(o, "send-failed", number(t->lanes.send_failed));
+	o = tunnel_status_put(
+	    o, "interface-full", number(t->lanes.tun_dropped));
 	return tunnel_status_put(
-	    o, "interface-malformed", number(t->tun_malformed));
+	    o, "interface-malformed", number(t->lanes.tun_malformed));
 }
 
 json_t *
@@ -212,6 +213,8 @@ tunnel_status_add(json_t *o, const struct tunnel_status *s,
 	o = tunnel_status_put(o, "mtu", number(s->mtu));
 	o = tunnel_status_put(o, "listen_port", number(s->port));
 	o = tunnel_status_put(o, "fwmark", number(s->mark));
+	o = tunnel_status_put(o, "workers", number(s->stats.workers));
+	o = tunnel_status_put(o, "cipher", json_string(s->stats.cipher));
 	o = tunnel_status_put(
 	    o, "public_key", key_json(wg_device_public_key(s->device)));
 	o = tunnel_status_put(o, "handshakes", number(stats->handshakes));

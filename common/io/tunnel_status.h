@@ -2,16 +2,18 @@
  * object with stable keys, and the text that people read, which is made from
  * that object. Each program adds keys of its own.
  *
- *   {"interface", "since", "mtu", "listen_port", "fwmark", "public_key",
- *    "handshakes", "cookies_sent", "drops": {REASON: N, ...},
+ *   {"interface", "since", "mtu", "listen_port", "fwmark", "workers",
+ *    "cipher", "public_key", "handshakes", "cookies_sent", "drops": {REASON: N, ...},
  *    "peers": [{"public_key", "preshared_key", "endpoint", "path", "session",
  *        "last_handshake", "received_bytes", "sent_bytes", "keepalive",
  *        "allowed_ips"}]}
  *
  * Times are Unix seconds, null: never. "preshared_key" is whether there is
  * one: no secret is in here. "path" is "udp6", "udp4", or null before the
- * first handshake; "fwmark" 0: none. All but tunnel_status_collect() and tunnel_status_ask() is pure, and
- * linear in the number of peers. */
+ * first handshake; "fwmark" 0: none; "workers" is the number of threads that
+ * carry data and "cipher" whose code they encrypt with. All but
+ * tunnel_status_collect() and tunnel_status_ask() is pure, and linear in the
+ * number of peers. */
 #ifndef UKAI_TUNNEL_STATUS_H
 #define UKAI_TUNNEL_STATUS_H
 
@@ -31,9 +33,9 @@ struct tunnel_status {
 	uint64_t now_ns; /* monotonic */
 };
 
-/* Holds until the loop goes on: s points into t. */
-void tunnel_status_collect(
-    struct tunnel_status *s, struct tunnel *t, uint64_t since_s);
+/* device is from tunnel_hold(t); s is good until it is released. */
+void tunnel_status_collect(struct tunnel_status *s, struct tunnel *t,
+    const struct wg_device *device, uint64_t since_s);
 
 /* ---- to JSON. What is given is taken; NULL, and all of it gone, when memory
  * was out or anything given was NULL: nothing is ever told in part. ---- */

@@ -2,8 +2,8 @@
  * datagrams: recvmmsg with UDP_GRO, sendmmsg with UDP_SEGMENT, sticky source
  * addresses by IP_PKTINFO and IPV6_PKTINFO, ECN by control messages. Where
  * the kernel lacks an offload, or it was switched off, the same calls work
- * with one datagram a message. One object serves one thread; several objects
- * may share a port (reuse_port), one for each worker.
+ * with one datagram a message. One object serves one thread; several may share
+ * a port, one for each thread, and say which of them gets what.
  * Memory: one slab for receiving, made at open. */
 #ifndef UKAI_UDP_H
 #define UKAI_UDP_H
@@ -17,7 +17,7 @@ struct udp_conf {
 	uint16_t port;   /* 0: any free one, the same for v4 and v6 */
 	uint32_t mark;   /* SO_MARK; 0: none */
 	bool no_offload; /* neither GSO nor GRO */
-	bool reuse_port; /* SO_REUSEPORT, for workers that share the port */
+	bool shared;     /* udp_join() will follow */
 };
 
 /* Most datagrams that one udp_recv gives. */
@@ -32,6 +32,16 @@ struct udp_stats {
  * -1), not both. Returns 0; UK_EBUSY (port in use), UK_EPERM (mark), UK_ESYS,
  * UK_ENOMEM, with a sentence in d. */
 int udp_open(struct udp **u, const struct udp_conf *c, struct diag *d);
+/* Another pair of sockets on first's port, for another thread. c is as it was
+ * for the first; its port is not looked at. Errors as udp_open. */
+int udp_join(struct udp **u, const struct udp *first, const struct udp_conf *c,
+    struct diag *d);
+/* n objects share the port by now, this one and those that joined it, in their
+ * order: WireGuard data goes to the one whose number is the lane of its
+ * receiver index (wg_lane_of), all else to the first. Without this each sender
+ * has one of the sockets by chance. Returns 0; UK_ESYS: the kernel is older
+ * than 4.6, and chance it is. */
+int udp_spread(struct udp *u, unsigned n);
 void udp_close(struct udp *u); /* NULL: no-op */
 
 uint16_t udp_port(const struct udp *u);

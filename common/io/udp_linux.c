@@ -9,7 +9,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <linux/filter.h>
+
 #include "core/err.h"
+#include "wg/wg_msg.h"
 
 /* Receiving. A GRO message is up to 64 KB, and any datagram may be, so every
  * slot takes the largest there is. Slots are only address space until the
@@ -134,9 +137,12 @@ has_gso(int fd)
 	return getsockopt(fd, SOL_UDP, UDP_SEGMENT, &value, &len) == 0;
 }
 
-/* Returns a socket bound to *port, and the port in *port; -1 and errno. */
+/* Returns a socket bound to *port, and the port in *port; -1 and errno.
+ * The first of several sockets learns only after it is bound that it is to
+ * share its port: a port that another program shares with its own threads is
+ * in use for us, and is refused like any other. */
 static int
-open_family(const struct udp_conf *c, int family, uint16_t *port)
+open_family(const struct udp_conf *c, bool joins, int family, uint16_t *port)
 {
 	union sockaddr_any a = {.sa.sa_family = (sa_family_t)family};
 	socklen_t len = family == AF_INET6 ? sizeof(a.v6) : sizeof(a.v4);
@@ -151,12 +157,14 @@ open_family(const struct udp_conf *c, int family, uint16_t *port)
 	if (c->mark != 0 &&
 	    setsockopt(fd, SOL_SOCKET, SO_MARK, &c->mark, sizeof(c->mark)) != 0)
 		goto close_fd;
-	if (c->reuse_port && set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1) != 0)
+	if (joins && set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1) != 0)
 		goto close_fd;
 	set_buffers(fd);
 	/* sin_port and sin6_port are at the same place. */
 	a.v4.sin_port = htons(*port);
 	if (bind(fd, &a.sa, len) != 0 || getsockname(fd, &a.sa, &len) != 0)
+		goto close_fd;
+	if (c->shared && set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1) != 0)
 		goto close_fd;
 	*port = ntohs(a.v4.sin_port);
 	return fd;
@@ -188,15 +196,15 @@ close_sockets(struct udp *u)
 /* Open what families there are on one port. Returns 0; -1 and errno, nothing
  * open. */
 static int
-open_pair(struct udp *u, const struct udp_conf *c)
+open_pair(struct udp *u, const struct udp_conf *c, uint16_t port, bool joins)
 {
 	int saved;
 
-	u->port = c->port;
-	u->fd4 = open_family(c, AF_INET, &u->port);
+	u->port = port;
+	u->fd4 = open_family(c, joins, AF_INET, &u->port);
 	if (u->fd4 < 0 && !family_missing(errno))
 		return -1;
-	u->fd6 = open_family(c, AF_INET6, &u->port);
+	u->fd6 = open_family(c, joins, AF_INET6, &u->port);
 	if (u->fd6 >= 0 || (u->fd4 >= 0 && family_missing(errno)))
 		return 0;
 	saved = errno;
@@ -256,42 +264,97 @@ start_offload(struct udp *u)
 	return gro;
 }
 
-int
-udp_open(struct udp **out, const struct udp_conf *c, struct diag *d)
+static struct udp *
+udp_new(void)
 {
 	struct udp *u = calloc(1, sizeof(*u));
-	int r;
 
 	if (u == NULL)
-		return UK_ENOMEM;
+		return NULL;
 	u->fd4 = -1;
 	u->fd6 = -1;
-	for (unsigned tries = 0;; tries++) {
-		r = open_pair(u, c);
-		if (r == 0 || errno != EADDRINUSE || c->port != 0 ||
-		    tries == PORT_TRIES)
-			break;
-	}
-	if (r != 0) {
-		r = open_error(c, errno, d);
-		goto free_udp;
-	}
+	return u;
+}
+
+/* The sockets are open: buffers and offloads. */
+static int
+start(struct udp *u, const struct udp_conf *c)
+{
 	u->slots = RECV_SLOTS;
 	if (!c->no_offload && start_offload(u))
 		u->slots = RECV_SLOTS_GRO;
 	u->slab = malloc((size_t)u->slots * RECV_SLOT_STRIDE);
-	if (u->slab == NULL) {
-		r = UK_ENOMEM;
-		goto close_fds;
-	}
+	if (u->slab == NULL)
+		return UK_ENOMEM;
 	init_recv(u);
+	return 0;
+}
+
+int
+udp_open(struct udp **out, const struct udp_conf *c, struct diag *d)
+{
+	struct udp *u = udp_new();
+	int r;
+
+	if (u == NULL)
+		return UK_ENOMEM;
+	for (unsigned tries = 0;; tries++) {
+		r = open_pair(u, c, c->port, false);
+		if (r == 0 || errno != EADDRINUSE || c->port != 0 ||
+		    tries == PORT_TRIES)
+			break;
+	}
+	r = r == 0 ? start(u, c) : open_error(c, errno, d);
+	if (r != 0) {
+		udp_close(u);
+		return r;
+	}
 	*out = u;
 	return 0;
-close_fds:
-	close_sockets(u);
-free_udp:
-	free(u);
-	return r;
+}
+
+int
+udp_join(struct udp **out, const struct udp *first, const struct udp_conf *c,
+    struct diag *d)
+{
+	struct udp *u = udp_new();
+	int r;
+
+	if (u == NULL)
+		return UK_ENOMEM;
+	r = open_pair(u, c, first->port, true);
+	r = r == 0 ? start(u, c) : open_error(c, errno, d);
+	if (r != 0) {
+		udp_close(u);
+		return r;
+	}
+	*out = u;
+	return 0;
+}
+
+/* The kernel runs this on each datagram's payload: type 4 goes by the last
+ * byte of its receiver index, bytes 4 to 7. What is too short ends with 0. */
+int
+udp_spread(struct udp *u, unsigned n)
+{
+	struct sock_filter code[] = {
+	    BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 0),
+	    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, WG_MSG_DATA, 0, 3),
+	    BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 7),
+	    BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, n),
+	    BPF_STMT(BPF_RET | BPF_A, 0),
+	    BPF_STMT(BPF_RET | BPF_K, 0),
+	};
+	const struct sock_fprog program = {
+	    .len = ARRAY_LEN(code), .filter = code};
+	const int fd[2] = {u->fd4, u->fd6};
+
+	for (int i = 0; i < 2; i++)
+		if (fd[i] >= 0 &&
+		    setsockopt(fd[i], SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF,
+			&program, sizeof(program)) != 0)
+			return UK_ESYS;
+	return 0;
 }
 
 void

@@ -7,8 +7,9 @@ struct watch {
 		uv_handle_t any;
 		uv_poll_t poll;
 		uv_timer_t timer;
+		uv_async_t async;
 	} h;
-	watch_fn *readable; /* or: the timer is due */
+	watch_fn *readable; /* or: the timer is due, or somebody called */
 	watch_fn *writable;
 	void *arg;
 	int events;
@@ -117,6 +118,34 @@ watch_after(struct watch *w, uint64_t after_ns)
 	if (ms == 0)
 		ms = 1;
 	uv_timer_start(&w->h.timer, on_timer, ms, 0);
+}
+
+static void
+on_async(uv_async_t *h)
+{
+	struct watch *w = h->data;
+
+	w->readable(w->arg);
+}
+
+struct watch *
+watch_call(uv_loop_t *loop, watch_fn *called, void *arg)
+{
+	struct watch *w = watch_new(called, NULL, arg);
+
+	if (w && uv_async_init(loop, &w->h.async, on_async) != 0) {
+		free(w);
+		return NULL;
+	}
+	if (w)
+		w->h.any.data = w;
+	return w;
+}
+
+void
+watch_raise(struct watch *w)
+{
+	uv_async_send(&w->h.async);
 }
 
 static void

@@ -1,4 +1,4 @@
-/* watch: libuv's poll and timer handles with a life that is easy to end:
+/* watch: libuv's poll, timer and async handles with a life that is easy to end:
  * after watch_close() the callback is not called again and the owner may free
  * whatever it points to at once; the handle's own memory goes with the loop's
  * next turn. */
@@ -25,6 +25,13 @@ struct watch *watch_timer(uv_loop_t *loop, watch_fn *due, void *arg);
  * events have their turn before, also when the callback sets it again (libuv
  * runs a timer of 0 ms over and over). UK_NEVER: stop. */
 void watch_after(struct watch *w, uint64_t after_ns);
+
+/* A call from any thread to the loop's. NULL: no memory. */
+struct watch *watch_call(uv_loop_t *loop, watch_fn *called, void *arg);
+/* Have it called soon, after other events had their turn; once for several
+ * raises that come before. The only function here that other threads may
+ * use. */
+void watch_raise(struct watch *w);
 
 void watch_close(struct watch *w); /* NULL: no-op */
 

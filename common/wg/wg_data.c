@@ -7,10 +7,10 @@
 
 /* ---- out ---- */
 
-/* Remembers the last answer: packets come in runs toward one destination. */
+/* Remembers the last answer: packets come in runs to, or from, one address. */
 struct route_cache {
 	uint8_t family;
-	uint8_t dst[16];
+	uint8_t addr[16];
 	struct wg_peer *peer;
 };
 
@@ -27,17 +27,17 @@ peer_of(const struct wg_device *d, uint8_t family, const uint8_t *addr)
 					      : lpm_lookup6(d->allowed, addr));
 }
 
+/* Whose address is it? NULL: nobody's. */
 static struct wg_peer *
-route(const struct wg_device *d, const struct ip_view *v,
+route(const struct wg_device *d, uint8_t family, const uint8_t *addr,
     struct route_cache *cache)
 {
-	size_t alen = v->family == FAMILY_V4 ? 4 : 16;
+	size_t alen = family == FAMILY_V4 ? 4 : 16;
 
-	if (cache->family != v->family ||
-	    memcmp(cache->dst, v->dst, alen) != 0) {
-		cache->family = v->family;
-		memcpy(cache->dst, v->dst, alen);
-		cache->peer = peer_of(d, v->family, v->dst);
+	if (cache->family != family || memcmp(cache->addr, addr, alen) != 0) {
+		cache->family = family;
+		memcpy(cache->addr, addr, alen);
+		cache->peer = peer_of(d, family, addr);
 	}
 	return cache->peer;
 }
@@ -52,24 +52,15 @@ renew_on_send(struct wg_peer *p, const struct wg_session *s, uint64_t now_ns)
 		wg_peer_want_session(p, false, now_ns);
 }
 
-bool
-wg_data_seal(struct wg_peer *p, struct wg_session *s, struct uk_time now,
-    const struct pbuf *packet, uint8_t tos, struct dgram *out)
+void
+wg_data_sent(
+    struct wg_peer *p, struct wg_session *s, bool keepalive, uint64_t now_ns)
 {
-	struct wg_device *d = p->device;
-	bool keepalive = packet->len == 0;
-
-	*out = (struct dgram){.buf = *packet, .ep = &p->endpoint, .tos = tos};
-	if (wg_session_seal(s, s->send_counter++, d->mtu, &out->buf) != 0) {
-		wg_drop(d, WG_DROP_CRYPTO);
-		return false;
-	}
 	if (!keepalive)
-		wg_timers_data_sent(&p->timers, &d->conf.times, now.mono_ns);
-	wg_peer_sent(p, out->buf.len, now.mono_ns);
-	renew_on_send(p, s, now.mono_ns);
+		wg_timers_data_sent(&p->timers, &p->device->conf.times, now_ns);
+	wg_timers_any_sent(&p->timers, now_ns);
+	renew_on_send(p, s, now_ns);
 	wg_peer_rearm(p);
-	return true;
 }
 
 /* Why a packet finds no way; WG_DROP_COUNT: it does. */
@@ -108,91 +99,228 @@ is_looping(const struct wg_peer *p, const struct wg_session *s,
 	       memcmp(h->receiver, s->remote_index, sizeof(h->receiver)) == 0;
 }
 
+/* Where a batch is going at the moment. */
+struct way {
+	struct route_cache cache;
+	struct wg_peer *peer;
+	struct wg_session *session; /* NULL: packets have to wait */
+	struct wg_flight *flight; /* NULL: nothing sent yet on this way */
+};
+
 static void
-seal_one(struct wg_device *d, struct uk_time now, const struct pbuf *packet,
-    struct route_cache *cache, struct wg_sealed *out)
+end_flight(struct way *w, uint64_t now_ns)
+{
+	if (w->flight)
+		wg_data_sent(w->peer, w->session, false, now_ns);
+	*w = (struct way){.cache = w->cache};
+}
+
+static void
+take_way(struct way *w, struct wg_peer *p, uint64_t now_ns)
+{
+	if (w->peer == p)
+		return;
+	end_flight(w, now_ns);
+	w->peer = p;
+	w->session = wg_peer_sender(p, now_ns);
+}
+
+static void
+begin_flight(struct wg_tx *tx, struct way *w)
+{
+	struct wg_flight *last =
+	    tx->nflights ? &tx->flight[tx->nflights - 1] : NULL;
+
+	if (w->flight)
+		return;
+	if (last && last->session == w->session) { /* nothing came between */
+		w->flight = last;
+		return;
+	}
+	w->flight = &tx->flight[tx->nflights++];
+	*w->flight = (struct wg_flight){.session = w->session,
+	    .to = w->peer->endpoint,
+	    .had_source = w->peer->endpoint.src.family != FAMILY_NONE};
+	wg_session_hold(w->session);
+}
+
+/* Give the packet a counter and lay it out; the cipher is for later. */
+static void
+lay_out(struct wg_device *d, struct wg_tx *tx, struct way *w,
+    const struct pbuf *packet, uint8_t tos)
+{
+	struct dgram *g = &tx->dgram[tx->n];
+
+	begin_flight(tx, w);
+	*g = (struct dgram){.buf = *packet, .ep = &w->flight->to, .tos = tos};
+	wg_session_seal(w->session, w->session->send_counter++, d->mtu, &g->buf,
+	    &tx->op[tx->n]);
+	w->peer->tx_bytes += g->buf.len;
+	tx->n++;
+}
+
+/* Behind what waits already, so that packets keep their order. */
+static void
+wait_in_queue(struct way *w, const struct pbuf *packet, uint64_t now_ns)
+{
+	wg_peer_enqueue(w->peer, packet);
+	if (w->session)
+		wg_peer_wish(w->peer, WG_WISH_FLUSH);
+	else
+		wg_peer_want_session(w->peer, false, now_ns);
+}
+
+static void
+route_one(struct wg_device *d, uint64_t now_ns, struct wg_tx *tx,
+    const struct pbuf *packet, struct way *w)
 {
 	struct ip_view v;
 	struct wg_peer *p;
-	struct wg_session *s;
 	enum wg_drop why;
 
 	if (ip_parse_fixed(&v, pbuf_data(packet), packet->len) != 0) {
 		wg_drop(d, WG_DROP_NOT_IP);
 		return;
 	}
-	p = route(d, &v, cache);
+	p = route(d, v.family, v.dst, &w->cache);
 	why = no_way(p);
 	if (why != WG_DROP_COUNT) {
 		wg_drop(d, why);
-		out->rejected[out->nrejected++] = *packet;
+		tx->rejected[tx->nrejected++] = *packet;
 		return;
 	}
-	s = wg_peer_sender(p, now.mono_ns);
-	if (s && is_looping(p, s, &v, packet)) {
+	take_way(w, p, now_ns);
+	if (w->session && w->session->send_counter >= WG_REJECT_AFTER_MESSAGES)
+		w->session = NULL;
+	if (w->session && is_looping(p, w->session, &v, packet)) {
 		wg_drop(d, WG_DROP_LOOP);
 		return;
 	}
-	if (s && !p->queue_head) {
-		if (wg_data_seal(p, s, now, packet, ip_ecn_encap(v.tos),
-			&out->dgram[out->n]))
-			out->n++;
-		return;
-	}
-	wg_peer_enqueue(p, packet);
-	if (s)
-		wg_peer_wish(p, WG_WISH_FLUSH);
+	if (w->session && !p->queue_head)
+		lay_out(d, tx, w, packet, ip_ecn_encap(v.tos));
 	else
-		wg_peer_want_session(p, false, now.mono_ns);
+		wait_in_queue(w, packet, now_ns);
 }
 
 void
-wg_device_seal(struct wg_device *d, struct uk_time now, struct pbuf *p,
-    unsigned n, struct wg_sealed *out)
+wg_device_route(struct wg_device *d, struct uk_time now, struct wg_tx *tx,
+    const struct pbuf *p, unsigned n)
 {
-	struct route_cache cache = {.family = FAMILY_NONE};
+	struct way w = {.cache = {.family = FAMILY_NONE}};
 
-	out->n = 0;
-	out->nrejected = 0;
+	UK_ASSERT(n <= WG_BATCH_MAX && tx->nflights == 0);
+	tx->n = 0;
+	tx->nrejected = 0;
+	tx->failed = 0;
 	if (!d->up)
 		return;
 	for (unsigned i = 0; i < n; i++)
-		seal_one(d, now, &p[i], &cache, out);
+		route_one(d, now.mono_ns, tx, &p[i], &w);
+	end_flight(&w, now.mono_ns);
+}
+
+void
+wg_device_sent(struct wg_device *d, struct wg_tx *tx)
+{
+	for (unsigned i = 0; i < tx->nflights; i++) {
+		struct wg_flight *f = &tx->flight[i];
+
+		wg_forget_source(
+		    d, f->session->index.wire, &f->to, f->had_source);
+		wg_session_drop(f->session);
+	}
+	d->stats.drop[WG_DROP_CRYPTO] += tx->failed;
+	tx->nflights = 0;
+	tx->n = 0;
+	tx->nrejected = 0;
+	tx->failed = 0;
 }
 
 /* ---- in ---- */
 
-/* Find, age, decrypt, then count. Returns the session and p as plaintext. */
+/* The session that a message names, if it may still be used. */
 static struct wg_session *
-open_message(struct wg_device *d, uint64_t now_ns, struct pbuf *p)
+session_of(struct wg_device *d, uint64_t now_ns, const uint8_t receiver[4])
 {
-	const struct wg_data_header *h = (const void *)pbuf_data(p);
-	struct wg_index *i = wg_index_find(&d->indices, h->receiver);
-	uint64_t counter;
-	struct wg_session *s;
+	struct wg_index *i = wg_index_find(&d->indices, receiver);
 
 	if (!i || !i->session) {
 		wg_drop(d, WG_DROP_INDEX);
 		return NULL;
 	}
-	s = i->session;
-	if (now_ns - s->born_ns >= d->conf.times.reject_after_ns) {
+	if (now_ns - i->session->born_ns >= d->conf.times.reject_after_ns) {
 		wg_drop(d, WG_DROP_EXPIRED);
 		return NULL;
 	}
-	if (wg_session_open(s, p, &counter) != 0) {
-		wg_drop(d, WG_DROP_AUTH);
-		return NULL;
+	return i->session;
+}
+
+static void
+sort_data(struct wg_device *d, uint64_t now_ns, struct wg_rx *rx, uint16_t at)
+{
+	struct pbuf *p = &rx->in[at].buf;
+	const struct wg_data_header *h = (const void *)pbuf_data(p);
+	struct wg_session *last = rx->nheld ? rx->held[rx->nheld - 1] : NULL;
+	struct wg_session *s = last;
+
+	/* Messages come in runs of one session. */
+	if (!last || memcmp(last->index.wire, h->receiver, 4) != 0)
+		s = session_of(d, now_ns, h->receiver);
+	if (!s)
+		return;
+	if (s != last) {
+		wg_session_hold(s);
+		rx->held[rx->nheld++] = s;
 	}
-	switch (wg_replay_check(&s->replay, counter)) {
+	rx->session[rx->n] = s;
+	rx->at[rx->n] = at;
+	wg_session_open(s, p, &rx->op[rx->n++]);
+}
+
+void
+wg_device_sort(struct wg_device *d, struct uk_time now, struct wg_rx *rx,
+    struct dgram *in, unsigned n)
+{
+	UK_ASSERT(n <= WG_BATCH_MAX && rx->nheld == 0);
+	rx->in = in;
+	rx->n = 0;
+	if (!d->up || !d->has_identity)
+		return;
+	for (unsigned i = 0; i < n; i++) {
+		switch (wg_msg_classify(pbuf_data(&in[i].buf), in[i].buf.len)) {
+		case WG_MSG_DATA:
+			sort_data(d, now.mono_ns, rx, (uint16_t)i);
+			break;
+		case WG_MSG_INVALID:
+			wg_drop(d, WG_DROP_MALFORMED);
+			break;
+		default:
+			wg_handshake_input(d, now.mono_ns, &in[i]);
+		}
+	}
+}
+
+/* An opened message counts once, in a session that has not ended since. */
+static bool
+is_fresh(struct wg_device *d, struct wg_session *s, const struct aead_op *op)
+{
+	if (op->err != 0) {
+		wg_drop(d, WG_DROP_AUTH);
+		return false;
+	}
+	if (s->ended) {
+		wg_drop(d, WG_DROP_INDEX);
+		return false;
+	}
+	switch (wg_replay_check(&s->replay, op->counter)) {
 	case 0:
-		return s;
+		return true;
 	case UK_ELIMIT:
 		wg_drop(d, WG_DROP_EXPIRED);
-		return NULL;
+		return false;
 	default:
 		wg_drop(d, WG_DROP_REPLAY);
-		return NULL;
+		return false;
 	}
 }
 
@@ -212,32 +340,63 @@ renew_on_receive(struct wg_peer *p, uint64_t now_ns)
 	wg_peer_want_session(p, false, now_ns);
 }
 
-/* Everything that an authentic message means, whatever is inside. */
+/* Authentic messages of one session from one place. */
+struct run {
+	struct wg_session *session;
+	const struct endpoint *from;
+	bool data; /* one of them held more than a keepalive */
+	struct route_cache source; /* the last one that the peer may use */
+};
+
 static void
-note_authentic(struct wg_peer *p, const struct wg_session *s,
-    struct uk_time now, const struct dgram *in, uint32_t len)
+end_run(struct run *r, uint64_t now_ns)
 {
-	p->endpoint = *in->ep;
+	struct wg_peer *p;
+
+	if (!r->session)
+		return;
+	p = r->session->index.peer;
+	if (r->data)
+		wg_timers_data_received(
+		    &p->timers, &p->device->conf.times, now_ns);
+	wg_peer_rearm(p);
+	*r = (struct run){.session = NULL};
+}
+
+/* What authentic messages mean, whatever is inside. */
+static void
+take_run(struct run *r, struct wg_session *s, const struct endpoint *from,
+    struct uk_time now)
+{
+	struct wg_peer *p = s->index.peer;
+
+	if (r->session == s && r->from == from)
+		return;
+	end_run(r, now.mono_ns);
+	r->session = s;
+	r->from = from;
+	p->endpoint = *from;
 	if (wg_peer_confirm(p, s)) {
 		wg_peer_completed(p, now);
 		wg_peer_wish(p, WG_WISH_FLUSH);
 	}
 	renew_on_receive(p, now.mono_ns);
-	wg_peer_received(p, len, now.mono_ns);
+	wg_timers_any_received(&p->timers, now.mono_ns);
 }
 
 /* Is it an IP packet, and may this peer send from its source? */
 static bool
-accept_inner(struct wg_device *d, const struct wg_peer *p, struct pbuf *buf,
-    uint8_t outer_tos)
+accept_inner(
+    struct wg_device *d, struct run *r, struct pbuf *buf, uint8_t outer_tos)
 {
+	struct wg_peer *p = r->session->index.peer;
 	struct ip_view v;
 
 	if (ip_parse_fixed(&v, pbuf_data(buf), buf->len) != 0) {
 		wg_drop(d, WG_DROP_NOT_IP);
 		return false;
 	}
-	if (peer_of(d, v.family, v.src) != p) {
+	if (route(d, v.family, v.src, &r->source) != p) {
 		wg_drop(d, WG_DROP_SOURCE);
 		return false;
 	}
@@ -249,44 +408,35 @@ accept_inner(struct wg_device *d, const struct wg_peer *p, struct pbuf *buf,
 	return true;
 }
 
-static bool
-open_one(struct wg_device *d, struct uk_time now, struct dgram *in)
+static void
+accept_one(struct wg_device *d, struct uk_time now, struct wg_rx *rx,
+    unsigned i, struct run *r)
 {
-	uint32_t len = in->buf.len;
-	struct wg_session *s = open_message(d, now.mono_ns, &in->buf);
-	struct wg_peer *p;
+	struct wg_session *s = rx->session[i];
+	struct dgram *in = &rx->in[rx->at[i]];
 
-	if (!s)
-		return false;
-	p = s->index.peer;
-	note_authentic(p, s, now, in, len);
-	if (in->buf.len > 0)
-		wg_timers_data_received(
-		    &p->timers, &d->conf.times, now.mono_ns);
-	wg_peer_rearm(p);
-	return in->buf.len > 0 && accept_inner(d, p, &in->buf, in->tos);
+	if (!is_fresh(d, s, &rx->op[i]))
+		return;
+	take_run(r, s, in->ep, now);
+	s->index.peer->rx_bytes += WG_DATA_OVERHEAD + in->buf.len;
+	if (in->buf.len == 0)
+		return;
+	r->data = true;
+	if (accept_inner(d, r, &in->buf, in->tos))
+		rx->packet[rx->npackets++] = in->buf;
 }
 
-unsigned
-wg_device_open(struct wg_device *d, struct uk_time now, struct dgram *in,
-    unsigned n, struct pbuf *out)
+void
+wg_device_accept(struct wg_device *d, struct uk_time now, struct wg_rx *rx)
 {
-	unsigned accepted = 0;
+	struct run r = {.session = NULL};
 
-	if (!d->up || !d->has_identity)
-		return 0;
-	for (unsigned i = 0; i < n; i++) {
-		switch (wg_msg_classify(pbuf_data(&in[i].buf), in[i].buf.len)) {
-		case WG_MSG_DATA:
-			if (open_one(d, now, &in[i]))
-				out[accepted++] = in[i].buf;
-			break;
-		case WG_MSG_INVALID:
-			wg_drop(d, WG_DROP_MALFORMED);
-			break;
-		default:
-			wg_handshake_input(d, now.mono_ns, &in[i]);
-		}
-	}
-	return accepted;
+	rx->npackets = 0;
+	for (unsigned i = 0; i < rx->n; i++)
+		accept_one(d, now, rx, i, &r);
+	end_run(&r, now.mono_ns);
+	for (unsigned i = 0; i < rx->nheld; i++)
+		wg_session_drop(rx->held[i]);
+	rx->n = 0;
+	rx->nheld = 0;
 }

@@ -43,6 +43,7 @@ wg_device_conf_default(struct wg_device_conf *c)
 	    .times = wg_times_default,
 	    .random = randombytes_buf,
 	    .stamp_ahead_ns = DAY_NS,
+	    .lanes = 1,
 	};
 }
 
@@ -69,6 +70,7 @@ wg_device_new(const struct wg_device_conf *c)
 {
 	struct wg_device *d;
 
+	UK_ASSERT(c->lanes >= 1 && c->lanes <= WG_LANES_MAX);
 	if (sodium_init() < 0)
 		return NULL;
 	d = calloc(1, sizeof(*d));
@@ -76,10 +78,11 @@ wg_device_new(const struct wg_device_conf *c)
 		return NULL;
 	d->conf = *c;
 	d->b2s = blake2s_new();
+	d->engine = aead_engine_new(c->aead);
 	d->us = sodium_malloc(sizeof(*d->us));
 	d->allowed = lpm_new();
 	d->pending = calloc(WG_QUEUE_HANDSHAKES, sizeof(*d->pending));
-	if (!d->b2s || !d->us || !d->allowed || !d->pending ||
+	if (!d->b2s || !d->engine || !d->us || !d->allowed || !d->pending ||
 	    init_tables(d) != 0) {
 		wg_device_free(d);
 		return NULL;
@@ -93,13 +96,13 @@ wg_device_free(struct wg_device *d)
 	if (!d)
 		return;
 	wg_device_remove_all(d);
-	free(d->in_flight);
 	timerq_fini(&d->timers);
 	wg_index_table_fini(&d->indices);
 	htab_fini(&d->by_key);
 	free(d->pending);
 	lpm_free(d->allowed);
 	sodium_free(d->us);
+	aead_engine_free(d->engine);
 	blake2s_free(d->b2s);
 	sodium_memzero(d, sizeof(*d));
 	free(d);

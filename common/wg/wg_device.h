@@ -2,20 +2,22 @@
  * packets and time go in; datagrams, packets and a deadline come out. It owns
  * peers, handshakes, sessions, allowed IPs and queues, and nothing else.
  *
- *   packets from the host -> wg_device_seal ->  data messages to send
- *   datagrams received    -> wg_device_open ->  packets for the host
+ *   packets from the host -> wg_device_route, ..._sent   -> data messages
+ *   datagrams received    -> wg_device_sort, ..._accept  -> packets for the host
  *   wg_device_next        -> handshakes, keepalives, queued packets to send
  *   wg_device_tick at wg_device_deadline, then wg_device_next
  *
- * After every call drain wg_device_next. Nothing calls back. Threads: owner
- * only. Memory: fixed at creation and one block for each peer and session;
- * the queues have caps (WG_QUEUE_*), and nothing that is not authenticated
- * allocates (C2). */
+ * The cipher runs between the two calls of each pair, see wg_batch.h. After
+ * every call drain wg_device_next. Nothing calls back. Threads: one at a time;
+ * an owner with several keeps a lock. Memory: fixed at creation and one block
+ * for each peer and session; the queues have caps (WG_QUEUE_*), and nothing
+ * that is not authenticated allocates (C2). */
 #ifndef UKAI_WG_DEVICE_H
 #define UKAI_WG_DEVICE_H
 
 #include "core/dgram.h"
 #include "core/lpm.h"
+#include "wg_batch.h"
 #include "wg_index.h"
 #include "wg_msg.h"
 #include "wg_timers.h"
@@ -66,6 +68,11 @@ struct wg_device_conf {
 	/* Refuse initiations stamped this far ahead of our wall clock (P1); 0:
 	 * never. Not applied while our own clock is before this release. */
 	uint64_t stamp_ahead_ns;
+	/* Implementation of the cipher for what the device seals itself. */
+	enum aead_kind aead;
+	/* Threads that share the receiving, 1 to WG_LANES_MAX: see
+	 * wg_lane_of(). */
+	unsigned lanes;
 };
 void wg_device_conf_default(struct wg_device_conf *c);
 
@@ -156,33 +163,49 @@ struct wg_device_stats {
 };
 const struct wg_device_stats *wg_device_stats(const struct wg_device *d);
 
-/* ---- data ---- */
+/* ---- data: the steps are explained in wg_batch.h ---- */
 
-struct wg_sealed {
-	struct dgram *dgram; /* caller's array of n; filled with messages */
-	unsigned n;
-	struct pbuf *rejected; /* caller's array of n; packets nobody takes, to
-	                          be answered with ICMP unreachable */
-	unsigned nrejected;
+/* Find the peer of each of n <= WG_BATCH_MAX packets from the host, hand out
+ * counters, and fill tx. The packets become messages where they are: each
+ * needs WG_SEAL_HEADROOM and WG_SEAL_TAILROOM, and stays valid until tx is
+ * done with. Those whose peer has no session are copied to its queue. tx is
+ * empty before: new, or given back. */
+void wg_device_route(struct wg_device *d, struct uk_time now,
+    struct wg_tx *tx, const struct pbuf *p, unsigned n);
+/* Give back what tx holds, sent or not; tx is empty after. */
+void wg_device_sent(struct wg_device *d, struct wg_tx *tx);
+
+/* Take n <= WG_BATCH_MAX datagrams: find the session of each data message;
+ * handshakes are copied and queued. The datagrams stay valid until accepted.
+ * Each rx that was sorted must be accepted. */
+void wg_device_sort(struct wg_device *d, struct uk_time now, struct wg_rx *rx,
+    struct dgram *in, unsigned n);
+/* What was authentic moves windows, timers and endpoints, and comes out as
+ * packets in the order of the datagrams, each from a source that is its
+ * peer's. rx is empty after, but for rx->packet. */
+void wg_device_accept(
+    struct wg_device *d, struct uk_time now, struct wg_rx *rx);
+
+/* A message of the device's own making. Zero-initialised at first; several
+ * may exist, one for each sender. */
+struct wg_own {
+	struct dgram dgram; /* to send */
+	struct endpoint to; /* sending may clear its source */
+	/* The device's: */
+	bool had_source;
+	uint8_t index[4]; /* ours, that the peer will answer to */
+	struct wg_queued *queued;
+	uint8_t room[WG_SEAL_HEADROOM + sizeof(struct wg_initiation)];
 };
-/* Seal n packets from the host in place. Each needs WG_SEAL_HEADROOM and
- * WG_SEAL_TAILROOM. Those whose peer has no session are copied to its queue. */
-void wg_device_seal(struct wg_device *d, struct uk_time now, struct pbuf *p,
-    unsigned n, struct wg_sealed *out);
 
-/* Take n datagrams. Data is opened in place and accepted packets are listed in
- * out (caller's array of n); handshakes are copied and queued. Returns the
- * number of packets in out. */
-unsigned wg_device_open(struct wg_device *d, struct uk_time now,
-    struct dgram *in, unsigned n, struct pbuf *out);
-
-/* Do one piece of waiting work. Returns 1: *out is to be sent and stays valid
- * until the next wg_device_next, or until a peer or the device's state or key
- * is changed; 0: nothing waits; UK_EAGAIN: call again,
- * there was work but no datagram. Each call costs at most one handshake, so
- * that a caller under a flood can bound what it spends. */
+/* Do one piece of waiting work, after what own held was sent or given up.
+ * Returns 1: own->dgram is to be sent; 0: nothing waits; UK_EAGAIN: call
+ * again, there was work but no datagram. Each call costs at most one
+ * handshake, so that a caller under a flood can bound what it spends. */
 int wg_device_next(
-    struct wg_device *d, struct uk_time now, struct dgram *out);
+    struct wg_device *d, struct uk_time now, struct wg_own *own);
+/* Free what own holds. */
+void wg_own_fini(struct wg_own *own);
 
 /* Does a queue wait whose peer has a session by now? Packets that come
  * meanwhile must queue up behind it, so drain wg_device_next first. */

@@ -60,31 +60,22 @@ wg_handshake_input(struct wg_device *d, uint64_t now_ns, const struct dgram *in)
 
 /* ---- under load ---- */
 
-static struct dgram
-message(struct wg_device *d, size_t len, struct endpoint *to, uint8_t tos)
-{
-	return (struct dgram){
-	    .buf = pbuf_make(d->out, sizeof(d->out), 0, len),
-	    .ep = to,
-	    .tos = tos,
-	};
-}
-
 /* Demand a cookie of the sender. The answer is shorter than what it answers
  * (A1). */
 static int
 demand_cookie(struct wg_device *d, uint64_t now_ns, const struct wg_pending *m,
-    struct dgram *out)
+    struct wg_own *own)
 {
-	struct wg_cookie_reply *reply = (void *)d->out;
+	struct wg_cookie_reply *reply = (void *)own->room;
 	uint8_t random[WG_COOKIE_RANDOM];
 
 	static_assert(sizeof(*reply) < sizeof(struct wg_response), "A1");
 	d->conf.random(random, sizeof(random));
 	wg_cookie_reply(d->b2s, &d->checker, now_ns, &m->from, m->msg, m->len,
 	    random, reply);
-	d->reply_to = m->from;
-	*out = message(d, sizeof(*reply), &d->reply_to, 0);
+	own->dgram.buf =
+	    pbuf_make(own->room, sizeof(own->room), 0, sizeof(*reply));
+	wg_own_address(own, &m->from, NULL, 0);
 	d->stats.cookies_sent++;
 	wg_drop(d, WG_DROP_COOKIE);
 	return 1;
@@ -117,18 +108,18 @@ draw_ephemeral(const struct wg_device *d, struct wg_key *k)
 /* Everything is checked: make the answer, and a session out of it. */
 static int
 respond(struct wg_peer *p, struct wg_draft *draft, const struct wg_pending *m,
-    const uint8_t stamp[WG_STAMP_LEN], struct uk_time now, struct dgram *out)
+    const uint8_t stamp[WG_STAMP_LEN], struct uk_time now, struct wg_own *own)
 {
 	struct wg_device *d = p->device;
 	const struct wg_initiation *msg = (const void *)m->msg;
-	struct wg_response *answer = (void *)d->out;
+	struct wg_response *answer = (void *)own->room;
 	struct wg_session_keys keys;
 	struct wg_session *s = NULL;
 	struct wg_key ephemeral;
 	uint8_t index[4];
 
 	draw_ephemeral(d, &ephemeral);
-	wg_index_draw(&d->indices, index);
+	wg_peer_draw_index(p, index);
 	if (wg_noise_respond(d->b2s, &keys, answer, draft, &p->remote,
 		&ephemeral, index, msg->sender) == 0)
 		s = wg_session_new(&keys, msg->sender, false, now.mono_ns);
@@ -143,20 +134,22 @@ respond(struct wg_peer *p, struct wg_draft *draft, const struct wg_pending *m,
 	p->endpoint = m->from;
 	wg_peer_received(p, m->len, now.mono_ns);
 	wg_peer_add_session(p, s, index);
-	wg_cookie_sign(d->b2s, &p->cookie, &p->cookie_keys, now.mono_ns, d->out,
-	    sizeof(*answer));
+	wg_cookie_sign(d->b2s, &p->cookie, &p->cookie_keys, now.mono_ns,
+	    own->room, sizeof(*answer));
 	wg_timers_session_derived(&p->timers, &d->conf.times, now.mono_ns);
 	wg_timers_responded(&p->timers, now.mono_ns);
 	wg_peer_sent(p, sizeof(*answer), now.mono_ns);
 	wg_peer_rearm(p);
-	*out = message(d, sizeof(*answer), &p->endpoint, HANDSHAKE_TOS);
+	own->dgram.buf =
+	    pbuf_make(own->room, sizeof(own->room), 0, sizeof(*answer));
+	wg_own_address(own, &p->endpoint, index, HANDSHAKE_TOS);
 	return 1;
 }
 
 /* Who calls, and is it them? Nothing of ours changes before it is certain. */
 static int
 consume_initiation(struct wg_device *d, const struct wg_pending *m,
-    struct uk_time now, struct dgram *out)
+    struct uk_time now, struct wg_own *own)
 {
 	const struct wg_initiation *msg = (const void *)m->msg;
 	uint8_t stamp[WG_STAMP_LEN];
@@ -177,7 +170,7 @@ consume_initiation(struct wg_device *d, const struct wg_pending *m,
 		goto wipe;
 	why = judge_stamp(d, p, stamp, now);
 	if (why == WG_DROP_COUNT)
-		did = respond(p, &draft, m, stamp, now, out);
+		did = respond(p, &draft, m, stamp, now, own);
 wipe:
 	sodium_memzero(&draft, sizeof(draft));
 	if (why != WG_DROP_COUNT)
@@ -228,7 +221,7 @@ consume_response(
 }
 
 int
-wg_handshake_next(struct wg_device *d, struct uk_time now, struct dgram *out)
+wg_handshake_next(struct wg_device *d, struct uk_time now, struct wg_own *own)
 {
 	const struct wg_pending *m = &d->pending[d->pending_head];
 
@@ -238,14 +231,14 @@ wg_handshake_next(struct wg_device *d, struct uk_time now, struct dgram *out)
 	if (now.mono_ns < d->loaded_until_ns) {
 		if (!wg_cookie_check_mac2(d->b2s, &d->checker, now.mono_ns,
 			&m->from, m->msg, m->len))
-			return demand_cookie(d, now.mono_ns, m, out);
+			return demand_cookie(d, now.mono_ns, m, own);
 		if (!wg_limit_allow(&d->limit, &m->from.addr, now.mono_ns)) {
 			wg_drop(d, WG_DROP_RATE);
 			return UK_EAGAIN;
 		}
 	}
 	if (m->msg[0] == WG_MSG_INITIATION)
-		return consume_initiation(d, m, now, out);
+		return consume_initiation(d, m, now, own);
 	return consume_response(d, m, now);
 }
 
@@ -262,10 +255,10 @@ next_stamp(struct wg_peer *p, uint64_t wall_ns)
 }
 
 bool
-wg_handshake_initiate(struct wg_peer *p, struct uk_time now, struct dgram *out)
+wg_handshake_initiate(struct wg_peer *p, struct uk_time now, struct wg_own *own)
 {
 	struct wg_device *d = p->device;
-	struct wg_initiation *msg = (void *)d->out;
+	struct wg_initiation *msg = (void *)own->room;
 	struct wg_key ephemeral;
 	uint8_t index[4];
 	int err;
@@ -278,7 +271,7 @@ wg_handshake_initiate(struct wg_peer *p, struct uk_time now, struct dgram *out)
 	wg_peer_end_handshake(p);
 	next_stamp(p, now.wall_ns);
 	draw_ephemeral(d, &ephemeral);
-	wg_index_draw(&d->indices, index);
+	wg_peer_draw_index(p, index);
 	err = wg_noise_initiate(d->b2s, &p->handshake, msg, d->us, &p->remote,
 	    &ephemeral, p->sent_stamp, index);
 	sodium_memzero(&ephemeral, sizeof(ephemeral));
@@ -292,12 +285,14 @@ wg_handshake_initiate(struct wg_peer *p, struct uk_time now, struct dgram *out)
 	}
 	p->handshake_index.peer = p;
 	wg_index_add(&d->indices, &p->handshake_index, index);
-	wg_cookie_sign(d->b2s, &p->cookie, &p->cookie_keys, now.mono_ns, d->out,
-	    sizeof(*msg));
+	wg_cookie_sign(d->b2s, &p->cookie, &p->cookie_keys, now.mono_ns,
+	    own->room, sizeof(*msg));
 	wg_timers_initiated(
 	    &p->timers, &d->conf.times, now.mono_ns, wg_jitter(d));
 	wg_peer_sent(p, sizeof(*msg), now.mono_ns);
 	wg_peer_rearm(p);
-	*out = message(d, sizeof(*msg), &p->endpoint, HANDSHAKE_TOS);
+	own->dgram.buf =
+	    pbuf_make(own->room, sizeof(own->room), 0, sizeof(*msg));
+	wg_own_address(own, &p->endpoint, index, HANDSHAKE_TOS);
 	return true;
 }

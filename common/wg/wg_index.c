@@ -19,11 +19,13 @@ wg_index_table_fini(struct wg_index_table *t)
 }
 
 void
-wg_index_draw(const struct wg_index_table *t, uint8_t wire[4])
+wg_index_draw(const struct wg_index_table *t, unsigned lane, unsigned lanes,
+    uint8_t wire[4])
 {
+	UK_ASSERT(lane < lanes && lanes <= WG_LANES_MAX);
 	do
 		t->random(wire, 4);
-	while (wg_index_find(t, wire));
+	while (wg_lane_of(wire, lanes) != lane || wg_index_find(t, wire));
 }
 
 void

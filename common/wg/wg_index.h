@@ -29,8 +29,21 @@ struct wg_index_table {
 int wg_index_table_init(struct wg_index_table *t, wg_random *random);
 void wg_index_table_fini(struct wg_index_table *t);
 
-/* Draw an unused number. */
-void wg_index_draw(const struct wg_index_table *t, uint8_t wire[4]);
+/* Several threads may share the receiving of a device, each with a socket of
+ * its own, and whoever spreads the datagrams knows nothing but their bytes. So
+ * the index says the lane: its last byte modulo the number of lanes. The rest
+ * stays random, and a peer's sessions stay on one lane, which keeps its packets
+ * in order. */
+#define WG_LANES_MAX 16
+static inline unsigned
+wg_lane_of(const uint8_t wire[4], unsigned lanes)
+{
+	return wire[3] % lanes;
+}
+
+/* Draw an unused number of this lane out of so many. */
+void wg_index_draw(const struct wg_index_table *t, unsigned lane,
+    unsigned lanes, uint8_t wire[4]);
 /* Enter i under a number that is not in use. */
 void wg_index_add(
     struct wg_index_table *t, struct wg_index *i, const uint8_t wire[4]);

@@ -4,6 +4,69 @@
 
 #include <stdlib.h>
 
+void
+wg_own_address(struct wg_own *own, const struct endpoint *to,
+    const uint8_t index[4], uint8_t tos)
+{
+	own->to = *to;
+	own->had_source = index && to->src.family != FAMILY_NONE;
+	if (index)
+		memcpy(own->index, index, sizeof(own->index));
+	own->dgram.ep = &own->to;
+	own->dgram.tos = tos;
+}
+
+void
+wg_forget_source(struct wg_device *d, const uint8_t index[4],
+    const struct endpoint *to, bool had_source)
+{
+	struct wg_index *i;
+
+	if (!had_source || to->src.family != FAMILY_NONE)
+		return;
+	i = wg_index_find(&d->indices, index);
+	if (i)
+		i->peer->endpoint.src = to->src;
+}
+
+/* What own held has been sent or given up. */
+static void
+reclaim(struct wg_device *d, struct wg_own *own)
+{
+	wg_forget_source(d, own->index, &own->to, own->had_source);
+	own->had_source = false;
+	wg_own_fini(own);
+}
+
+void
+wg_own_fini(struct wg_own *own)
+{
+	free(own->queued);
+	own->queued = NULL;
+}
+
+/* Seal the packet in own->dgram for the peer. */
+static bool
+seal(struct wg_peer *p, struct wg_session *s, struct uk_time now,
+    struct wg_own *own, uint8_t tos)
+{
+	struct wg_device *d = p->device;
+	bool keepalive = own->dgram.buf.len == 0;
+	struct aead_op op;
+
+	wg_session_seal(s, s->send_counter++, d->mtu, &own->dgram.buf, &op);
+	aead_seal(d->engine, &op, 1);
+	aead_engine_forget(d->engine);
+	if (op.err != 0) {
+		wg_drop(d, WG_DROP_CRYPTO);
+		return false;
+	}
+	wg_own_address(own, &p->endpoint, s->index.wire, tos);
+	p->tx_bytes += own->dgram.buf.len;
+	wg_data_sent(p, s, keepalive, now.mono_ns);
+	return true;
+}
+
 static uint8_t
 packet_tos(const struct pbuf *packet)
 {
@@ -14,44 +77,42 @@ packet_tos(const struct pbuf *packet)
 	return ip_ecn_encap(v.tos);
 }
 
-/* Send the oldest queued packet; it lives on until the next call. */
+/* Send the oldest queued packet; own keeps it. */
 static bool
 flush_one(struct wg_peer *p, struct wg_session *s, struct uk_time now,
-    struct dgram *out)
+    struct wg_own *own)
 {
-	struct wg_device *d = p->device;
 	struct wg_queued *q = p->queue_head;
 
 	p->queue_head = q->next;
 	if (!p->queue_head)
 		p->queue_tail = NULL;
 	p->queued--;
-	d->queued--;
-	d->in_flight = q;
-	return wg_data_seal(p, s, now, &q->buf, packet_tos(&q->buf), out);
+	p->device->queued--;
+	own->queued = q;
+	own->dgram.buf = q->buf;
+	return seal(p, s, now, own, packet_tos(&q->buf));
 }
 
 static bool
 send_keepalive(struct wg_peer *p, struct wg_session *s, struct uk_time now,
-    struct dgram *out)
+    struct wg_own *own)
 {
-	struct wg_device *d = p->device;
-	struct pbuf empty =
-	    pbuf_make(d->out, sizeof(d->out), WG_SEAL_HEADROOM, 0);
-
 	p->wishes &= ~(unsigned)WG_WISH_KEEPALIVE;
-	return wg_data_seal(p, s, now, &empty, 0, out);
+	own->dgram.buf =
+	    pbuf_make(own->room, sizeof(own->room), WG_SEAL_HEADROOM, 0);
+	return seal(p, s, now, own, 0);
 }
 
 /* One step for a peer. A queued packet does for the keepalive. */
 static bool
-serve(struct wg_peer *p, struct uk_time now, struct dgram *out)
+serve(struct wg_peer *p, struct uk_time now, struct wg_own *own)
 {
 	struct wg_session *s = wg_peer_sender(p, now.mono_ns);
 
 	if (p->wishes & WG_WISH_INITIATE) {
 		p->wishes &= ~(unsigned)WG_WISH_INITIATE;
-		return wg_handshake_initiate(p, now, out);
+		return wg_handshake_initiate(p, now, own);
 	}
 	if (!s || p->endpoint.addr.family == FAMILY_NONE) {
 		p->wishes = 0;
@@ -62,21 +123,21 @@ serve(struct wg_peer *p, struct uk_time now, struct dgram *out)
 	if (p->queue_head) {
 		p->wishes &= ~(unsigned)WG_WISH_KEEPALIVE;
 		p->wishes |= WG_WISH_FLUSH;
-		return flush_one(p, s, now, out);
+		return flush_one(p, s, now, own);
 	}
 	p->wishes &= ~(unsigned)WG_WISH_FLUSH;
 	if (p->wishes & WG_WISH_KEEPALIVE)
-		return send_keepalive(p, s, now, out);
+		return send_keepalive(p, s, now, own);
 	return false;
 }
 
 /* One step for the peer that has waited longest; then it queues up again, so
  * that one long queue does not hold the others up. */
 static bool
-serve_next(struct wg_device *d, struct uk_time now, struct dgram *out)
+serve_next(struct wg_device *d, struct uk_time now, struct wg_own *own)
 {
 	struct wg_peer *p = d->wish_first;
-	bool sent = serve(p, now, out);
+	bool sent = serve(p, now, own);
 	unsigned left = p->wishes;
 
 	wg_peer_unwish(p);
@@ -88,20 +149,19 @@ serve_next(struct wg_device *d, struct uk_time now, struct dgram *out)
 /* Others' handshakes and our own wishes take turns: a flood of the former must
  * not silence sessions that exist. */
 int
-wg_device_next(struct wg_device *d, struct uk_time now, struct dgram *out)
+wg_device_next(struct wg_device *d, struct uk_time now, struct wg_own *own)
 {
 	bool own_turn = d->handshake_was_last || d->pending_count == 0;
 
-	free(d->in_flight);
-	d->in_flight = NULL;
+	reclaim(d, own);
 	if (d->wish_first && own_turn) {
 		d->handshake_was_last = false;
-		return serve_next(d, now, out) ? 1 : UK_EAGAIN;
+		return serve_next(d, now, own) ? 1 : UK_EAGAIN;
 	}
 	if (d->pending_count == 0)
 		return 0;
 	d->handshake_was_last = true;
-	return wg_handshake_next(d, now, out);
+	return wg_handshake_next(d, now, own);
 }
 
 bool

@@ -69,9 +69,13 @@ wg_peer_want_session(struct wg_peer *p, bool retry, uint64_t now_ns)
 static void
 end_session(struct wg_peer *p, struct wg_session **slot)
 {
-	if (*slot)
-		wg_index_remove(&p->device->indices, &(*slot)->index);
-	wg_session_free(*slot);
+	struct wg_device *d = p->device;
+
+	if (!*slot)
+		return;
+	wg_index_remove(&d->indices, &(*slot)->index);
+	d->lane_sessions[wg_lane_of((*slot)->index.wire, d->conf.lanes)]--;
+	wg_session_end(*slot);
 	*slot = NULL;
 }
 
@@ -84,10 +88,39 @@ move_session(
 	*from = NULL;
 }
 
+/* The one with the fewest sessions; in turn, where they are equal. */
+static unsigned
+emptiest_lane(struct wg_device *d)
+{
+	unsigned best = d->lane_next;
+
+	for (unsigned i = 1; i < d->conf.lanes; i++) {
+		unsigned lane = (d->lane_next + i) % d->conf.lanes;
+
+		if (d->lane_sessions[lane] < d->lane_sessions[best])
+			best = lane;
+	}
+	d->lane_next = (best + 1) % d->conf.lanes;
+	return best;
+}
+
+void
+wg_peer_draw_index(struct wg_peer *p, uint8_t index[4])
+{
+	struct wg_device *d = p->device;
+
+	if (!p->current && !p->previous && !p->fresh &&
+	    !p->handshake_index.used)
+		p->lane = emptiest_lane(d);
+	wg_index_draw(&d->indices, p->lane, d->conf.lanes, index);
+}
+
 void
 wg_peer_add_session(
     struct wg_peer *p, struct wg_session *s, const uint8_t index[4])
 {
+	struct wg_device *d = p->device;
+
 	if (!s->initiator) {
 		end_session(p, &p->previous);
 		end_session(p, &p->fresh);
@@ -102,7 +135,8 @@ wg_peer_add_session(
 	}
 	s->index.peer = p;
 	s->index.session = s;
-	wg_index_add(&p->device->indices, &s->index, index);
+	wg_index_add(&d->indices, &s->index, index);
+	d->lane_sessions[wg_lane_of(index, d->conf.lanes)]++;
 }
 
 bool

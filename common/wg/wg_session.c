@@ -1,8 +1,8 @@
 #include "wg_session.h"
 
 #include "core/bytes.h"
-#include "core/err.h"
 
+#include <sodium.h>
 #include <stdlib.h>
 
 struct wg_session *
@@ -13,12 +13,8 @@ wg_session_new(const struct wg_session_keys *keys,
 
 	if (!s)
 		return NULL;
-	s->send = aead_new(keys->send.b);
-	s->receive = aead_new(keys->receive.b);
-	if (!s->send || !s->receive) {
-		wg_session_free(s);
-		return NULL;
-	}
+	s->send = keys->send;
+	s->receive = keys->receive;
 	wg_replay_init(&s->replay);
 	s->born_ns = now_ns;
 	s->initiator = initiator;
@@ -26,14 +22,35 @@ wg_session_new(const struct wg_session_keys *keys,
 	return s;
 }
 
+static void
+wipe(struct wg_session *s)
+{
+	sodium_memzero(s, sizeof(*s));
+	free(s);
+}
+
 void
-wg_session_free(struct wg_session *s)
+wg_session_end(struct wg_session *s)
 {
 	if (!s)
 		return;
-	aead_free(s->receive);
-	aead_free(s->send);
-	free(s);
+	s->ended = true;
+	if (s->users == 0)
+		wipe(s);
+}
+
+void
+wg_session_hold(struct wg_session *s)
+{
+	s->users++;
+}
+
+void
+wg_session_drop(struct wg_session *s)
+{
+	UK_ASSERT(s->users > 0);
+	if (--s->users == 0 && s->ended)
+		wipe(s);
 }
 
 static uint32_t
@@ -47,9 +64,9 @@ padding(uint32_t len, uint32_t mtu)
 	return padded - last;
 }
 
-int
-wg_session_seal(
-    struct wg_session *s, uint64_t counter, uint32_t mtu, struct pbuf *p)
+void
+wg_session_seal(const struct wg_session *s, uint64_t counter, uint32_t mtu,
+    struct pbuf *p, struct aead_op *op)
 {
 	uint32_t pad = padding(p->len, mtu);
 	uint32_t len = p->len + pad;
@@ -60,20 +77,21 @@ wg_session_seal(
 	wg_msg_set_type(h->type, WG_MSG_DATA);
 	memcpy(h->receiver, s->remote_index, sizeof(h->receiver));
 	store_le64(h->counter, counter);
-	return aead_seal(s->send, counter, (uint8_t *)(h + 1), len);
+	*op = (struct aead_op){.key = s->send.b,
+	    .counter = counter,
+	    .data = (uint8_t *)(h + 1),
+	    .len = len};
 }
 
-int
-wg_session_open(struct wg_session *s, struct pbuf *p, uint64_t *counter)
+void
+wg_session_open(const struct wg_session *s, struct pbuf *p, struct aead_op *op)
 {
 	const struct wg_data_header *h = (const void *)pbuf_data(p);
-	int err;
 
-	*counter = load_le64(h->counter);
 	pbuf_pull(p, sizeof(*h));
-	err = aead_open(s->receive, *counter, pbuf_data(p), p->len);
-	if (err)
-		return err;
+	*op = (struct aead_op){.key = s->receive.b,
+	    .counter = load_le64(h->counter),
+	    .data = pbuf_data(p),
+	    .len = p->len};
 	pbuf_trim(p, p->len - WG_TAG_LEN);
-	return 0;
 }

@@ -52,6 +52,7 @@ struct wg_peer {
 	                                          not confirmed yet ("next") */
 	struct wg_timers timers;
 	struct timerq_node timer;
+	unsigned lane; /* of its sessions */
 
 	unsigned wishes;
 	struct wg_peer *wish_next;
@@ -95,10 +96,11 @@ struct wg_device {
 	bool handshake_was_last; /* of what wg_device_next did */
 
 	struct wg_peer *wish_first, *wish_last;
-	unsigned queued;              /* packets of all peers */
-	struct wg_queued *in_flight;  /* handed out by wg_device_next */
-	struct endpoint reply_to;
-	uint8_t out[WG_SEAL_HEADROOM + sizeof(struct wg_initiation)];
+	unsigned queued; /* packets of all peers */
+	struct aead_engine *engine;
+
+	unsigned lane_sessions[WG_LANES_MAX];
+	unsigned lane_next; /* where ties are broken */
 
 	struct wg_device_stats stats;
 };
@@ -118,6 +120,8 @@ void wg_peer_wish(struct wg_peer *p, unsigned wishes);
 void wg_peer_unwish(struct wg_peer *p);
 /* Ask for a new session: now, or as soon as it may be asked for. */
 void wg_peer_want_session(struct wg_peer *p, bool retry, uint64_t now_ns);
+/* An unused index for a session or handshake of the peer's, on its lane. */
+void wg_peer_draw_index(struct wg_peer *p, uint8_t index[4]);
 /* Both roles: a new session takes its slot, others move or end. */
 void wg_peer_add_session(struct wg_peer *p, struct wg_session *s,
     const uint8_t index[4]);
@@ -147,16 +151,26 @@ void wg_handshake_input(
     struct wg_device *d, uint64_t now_ns, const struct dgram *in);
 /* Look at one queued message. As wg_device_next. */
 int wg_handshake_next(
-    struct wg_device *d, struct uk_time now, struct dgram *out);
+    struct wg_device *d, struct uk_time now, struct wg_own *own);
 /* Make an initiation. False: it may not or cannot be made now. */
 bool wg_handshake_initiate(
-    struct wg_peer *p, struct uk_time now, struct dgram *out);
+    struct wg_peer *p, struct uk_time now, struct wg_own *own);
 
 /* ---- wg_data.c ---- */
 
-/* Seal one packet for the peer's session s and count it; false: dropped. */
-bool wg_data_seal(struct wg_peer *p, struct wg_session *s,
-    struct uk_time now, const struct pbuf *packet, uint8_t tos,
-    struct dgram *out);
+/* Messages have been sent with s: their timers, and its renewal. */
+void wg_data_sent(struct wg_peer *p, struct wg_session *s, bool keepalive,
+    uint64_t now_ns);
+
+/* ---- wg_output.c ---- */
+
+/* own->dgram is a message to `to`, which names ourselves by index (NULL: does
+ * not). */
+void wg_own_address(struct wg_own *own, const struct endpoint *to,
+    const uint8_t index[4], uint8_t tos);
+/* Sending has found that the source is no longer this host's: the peer that
+ * has this index forgets it, too. */
+void wg_forget_source(struct wg_device *d, const uint8_t index[4],
+    const struct endpoint *to, bool had_source);
 
 #endif

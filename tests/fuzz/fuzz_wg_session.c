@@ -20,7 +20,8 @@ craft(struct wg_session *s, uint64_t counter, const uint8_t *data, size_t size,
 	memcpy(h->receiver, s->remote_index, 4);
 	store_le64(h->counter, counter);
 	memcpy(m->room + 16, data, size);
-	UK_ASSERT(aead_seal(s->send, counter, m->room + 16, size) == 0);
+	aead_seal_once(
+	    m->room + 16, s->send.b, counter, NULL, 0, m->room + 16, size);
 }
 
 int

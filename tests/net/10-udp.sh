@@ -347,15 +347,13 @@ is "a port that is free for both" "ok port=40000 v4=1 v6=1"
 say z open 0
 is "no port that is free for both" "error -12 *"
 say x close
-say x open 6000 reuse
-say z open 6000 reuse
-is "workers share a port" "ok port=6000 v4=1 v6=1"
-say x close
-say z close
+say x open 6000 shared
+is "a port for several threads" "ok port=6000 v4=1 v6=1"
 say z open 6000
-say x open 6000 reuse
-is "but only with each other" "error -12 *"
-say z close
+is "is in use for another program" "error -12 *"
+say z open 6000 shared
+is "also for one that would share its own" "error -12 *"
+say x close
 
 echo "# without IPv6"
 say y close

@@ -1,4 +1,5 @@
 #include "adversary.h"
+#include "wg_now.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -129,7 +130,7 @@ next_counter(struct called *c, struct foe_session *s, unsigned ms)
 	if (wg_msg_classify(msg, n) != WG_MSG_DATA ||
 	    memcmp(((struct wg_data_header *)(void *)msg)->receiver, s->index,
 		sizeof(s->index)) != 0 ||
-	    wg_session_open(s->keys, &p, &counter) != 0)
+	    wg_open_now(s->keys, &p, &counter) != 0)
 		return UINT64_MAX;
 	return counter;
 }

@@ -1,4 +1,5 @@
 #include "adversary.h"
+#include "wg_now.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -220,7 +221,7 @@ foe_connect(
 void
 foe_end(struct foe_session *s)
 {
-	wg_session_free(s->keys);
+	wg_session_end(s->keys);
 	s->keys = NULL;
 }
 
@@ -306,7 +307,7 @@ foe_seal(struct foe_session *s, uint64_t counter, bool pad,
 	if (len > 0)
 		memcpy(pbuf_data(&p), packet, len);
 	/* An MTU of its own length leaves no room for padding. */
-	if (wg_session_seal(s->keys, counter, pad ? 0 : (uint32_t)len, &p) != 0)
+	if (wg_seal_now(s->keys, counter, pad ? 0 : (uint32_t)len, &p) != 0)
 		return 0;
 	return p.len;
 }
@@ -342,7 +343,7 @@ opens_to_pong(
 
 	return wg_msg_classify(msg, len) == WG_MSG_DATA &&
 	       memcmp(h->receiver, s->index, sizeof(s->index)) == 0 &&
-	       wg_session_open(s->keys, &p, &counter) == 0 &&
+	       wg_open_now(s->keys, &p, &counter) == 0 &&
 	       is_pong(f, pbuf_data(&p), p.len);
 }
 

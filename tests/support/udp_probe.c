@@ -1,7 +1,7 @@
 /* udp_probe: uses io/udp for real, inside a namespace that a test script
  * made. Commands come by lines on stdin, each is answered by one line:
  *
- *   open PORT [nooffload] [reuse] [mark N]    close
+ *   open PORT [nooffload] [shared] [mark N]    close
  *   send ADDR PORT COUNT SIZE LAST TOS [SRC]  COUNT datagrams of SIZE bytes,
  *                                             the last one LAST, to ADDR;
  *                                             PORT may be PORT%SCOPE
@@ -200,7 +200,7 @@ cmd_open(int argc, char **argv)
 
 	for (int i = 2; i < argc; i++) {
 		c.no_offload |= strcmp(argv[i], "nooffload") == 0;
-		c.reuse_port |= strcmp(argv[i], "reuse") == 0;
+		c.shared |= strcmp(argv[i], "shared") == 0;
 		if (strcmp(argv[i], "mark") == 0 && i + 1 < argc)
 			c.mark = (uint32_t)atoi(argv[i + 1]);
 	}

@@ -68,6 +68,13 @@ bool lab_seal(struct lab *l, struct lab_side *s, const struct lab_msg *packet,
 bool lab_open(struct lab *l, struct lab_side *s, const struct lab_msg *m,
     const struct endpoint *from, struct lab_msg *out);
 
+/* The same for n packets or datagrams where they are. What comes out is in
+ * tx->dgram and tx->rejected, or in rx->packet, until the next call. */
+struct wg_tx *lab_seal_batch(struct lab *l, struct lab_side *s,
+    const struct pbuf *p, unsigned n);
+struct wg_rx *lab_open_batch(
+    struct lab *l, struct lab_side *s, struct dgram *in, unsigned n);
+
 /* Packet of 100 bytes from one side to the other. */
 void lab_packet(
     const struct lab_side *from, const struct lab_side *to, struct lab_msg *m);

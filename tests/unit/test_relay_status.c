@@ -56,7 +56,9 @@ example(void)
 		.since_s = 1699999000,
 		.mtu = 1420,
 		.port = 51820,
-		.stats = {.tun_malformed = 12},
+		.stats = {.lanes = {.tun_malformed = 12},
+		    .workers = 2,
+		    .cipher = "openssl"},
 		.device = dev},
 	    .conf = &conf,
 	    .plan = &plan,
@@ -87,7 +89,7 @@ test_json(void **state)
 	{
 		assert_true(json_equal(json_object_get(o, key), v));
 	}
-	assert_int_equal(json_object_size(o), 16);
+	assert_int_equal(json_object_size(o), 18);
 	assert_true(
 	    json_is_null(json_object_get(json_array_get(peers, 0), "name")));
 	assert_string_equal(

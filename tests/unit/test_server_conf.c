@@ -70,6 +70,7 @@ static const char full[] = "[Relay]\n"
 			   "ReservedPorts = 80, 3478-3481\n"
 			   "ReservedPorts = 65535\n"
 			   "AllowClientToClient = true\n"
+			   "Workers = 3\n"
 			   "\n"
 			   "[Peer]\n"
 			   "Name = office-1\n"
@@ -101,6 +102,7 @@ test_full(void **state)
 	assert_int_equal(conf.reserved_ports.item[2].first, 65535);
 	assert_int_equal(conf.reserved_ports.item[2].last, 65535);
 	assert_true(conf.allow_client_to_client);
+	assert_int_equal(conf.workers, 3);
 	assert_int_equal(conf.peers.n, 2);
 	assert_string_equal(conf.peers.item[0].name.s, "office-1");
 	assert_int_equal(conf.peers.item[0].wg.allowed.n, 2);
@@ -126,6 +128,7 @@ test_defaults_N4(void **state)
 	assert_int_equal(conf.global_address.family, FAMILY_NONE);
 	assert_int_equal(conf.reserved_ports.n, 0);
 	assert_false(conf.allow_client_to_client);
+	assert_int_equal(conf.workers, 0);
 	assert_int_equal(conf.peers.n, 0);
 	fini();
 }
@@ -217,6 +220,12 @@ static const struct {
     {HEAD "ReservedPorts=\n", "4:15", "neither a port"},
     {HEAD "AllowClientToClient=FALSE\n", NULL, NULL},
     {HEAD "AllowClientToClient=1\n", "4:21", "neither true"},
+    {HEAD "Workers=auto\n", NULL, NULL},
+    {HEAD "Workers=1\n", NULL, NULL},
+    {HEAD "Workers=16\n", NULL, NULL},
+    {HEAD "Workers=0\n", "4:9", "from 1 to 16"},
+    {HEAD "Workers=17\n", "4:9", "from 1 to 16"},
+    {HEAD "Workers=two\n", "4:9", "from 1 to 16"},
     {HEAD "Name=a\n", "4:1", "belongs in [Peer]"},
     {HEAD "PostUp=x\n", "4:1", "unknown key"},
     {HEAD PEER2, "4:0", "has no AllowedIPs"},

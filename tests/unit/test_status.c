@@ -50,7 +50,9 @@ example(void)
 		.since_s = 1699999000,
 		.mtu = 1420,
 		.mark = 0xca6c,
-		.stats = {.tun_malformed = 12},
+		.stats = {.lanes = {.tun_malformed = 12},
+		    .workers = 2,
+		    .cipher = "openssl"},
 		.device = dev},
 	    .table = 51820,
 	    .conf = &conf,
@@ -81,7 +83,7 @@ test_json(void **state)
 	{
 		assert_true(json_equal(json_object_get(o, key), v));
 	}
-	assert_int_equal(json_object_size(o), 15);
+	assert_int_equal(json_object_size(o), 17);
 	assert_true(
 	    json_is_null(json_object_get(json_array_get(peers, 0), "host")));
 	assert_string_equal(

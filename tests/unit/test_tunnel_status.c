@@ -62,7 +62,11 @@ example(void)
 	    .mtu = 1420,
 	    .mark = 0xca6c,
 	    .port = 40000,
-	    .stats = {.send_failed = 1, .tun_dropped = 2, .tun_malformed = 3},
+	    .stats = {.lanes = {.send_failed = 1,
+			  .tun_dropped = 2,
+			  .tun_malformed = 3},
+		.workers = 2,
+		.cipher = "openssl"},
 	    .device = lab.a.d,
 	    .now_ns = lab.now.mono_ns,
 	};
@@ -109,6 +113,8 @@ test_json(void **state)
 	    {"mtu", "1420"},
 	    {"listen_port", "40000"},
 	    {"fwmark", "51820"},
+	    {"workers", "2"},
+	    {"cipher", "\"openssl\""},
 	    {"handshakes", "4"},
 	    {"cookies_sent", "0"},
 	};

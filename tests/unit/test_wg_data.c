@@ -146,9 +146,8 @@ craft(struct lab_side *from, const void *plain, size_t len, size_t surplus,
 	memcpy(h->receiver, s->remote_index, 4);
 	store_le64(h->counter, s->send_counter);
 	memcpy(m->room + sizeof(*h), plain, len);
-	assert_int_equal(aead_seal(s->send, s->send_counter++,
-			     m->room + sizeof(*h), len + surplus),
-	    0);
+	aead_seal_once(m->room + sizeof(*h), s->send.b, s->send_counter++, NULL,
+	    0, m->room + sizeof(*h), len + surplus);
 }
 
 /* 4 and 25: unpadded packets, and more padding than anybody needs. */
@@ -172,7 +171,7 @@ test_batch(void **state)
 {
 	static struct lab_msg m[8];
 	struct endpoint ep = l.a.at;
-	struct pbuf out[8];
+	const struct wg_rx *rx;
 	struct dgram g[8];
 	struct lab_msg packet;
 
@@ -184,10 +183,11 @@ test_batch(void **state)
 			m[i].room[WG_SEAL_HEADROOM + 20] ^= 1;
 		g[i] = (struct dgram){.buf = m[i].buf, .ep = &ep};
 	}
-	assert_int_equal(wg_device_open(l.b.d, l.now, g, 8, out), 5);
-	assert_int_equal(out[0].len, 20);
-	assert_int_equal(out[1].len, 22);
-	assert_int_equal(out[4].len, 26);
+	rx = lab_open_batch(&l, &l.b, g, 8);
+	assert_int_equal(rx->npackets, 5);
+	assert_int_equal(rx->packet[0].len, 20);
+	assert_int_equal(rx->packet[1].len, 22);
+	assert_int_equal(rx->packet[4].len, 26);
 	assert_int_equal(lab_dropped(&l.b, WG_DROP_AUTH), 3);
 }
 
@@ -683,9 +683,8 @@ static void
 test_rejected(void **state)
 {
 	struct lab_msg m[3];
-	struct pbuf in[3], rejected[3];
-	struct dgram g[3];
-	struct wg_sealed out = {.dgram = g, .rejected = rejected};
+	const struct wg_tx *out;
+	struct pbuf in[3];
 
 	(void)state;
 	lab_restart(&l, &l.b, &l.a); /* has no endpoint of a */
@@ -695,11 +694,11 @@ test_rejected(void **state)
 	pbuf_data(&m[2].buf)[0] = 0x15;
 	for (unsigned i = 0; i < 3; i++)
 		in[i] = m[i].buf;
-	wg_device_seal(l.b.d, l.now, in, 3, &out);
-	assert_int_equal(out.n, 0);
-	assert_int_equal(out.nrejected, 2);
-	assert_int_equal(rejected[0].len, 33);
-	assert_int_equal(rejected[1].len, 44);
+	out = lab_seal_batch(&l, &l.b, in, 3);
+	assert_int_equal(out->n, 0);
+	assert_int_equal(out->nrejected, 2);
+	assert_int_equal(out->rejected[0].len, 33);
+	assert_int_equal(out->rejected[1].len, 44);
 	assert_int_equal(lab_dropped(&l.b, WG_DROP_NO_PEER), 1);
 	assert_int_equal(lab_dropped(&l.b, WG_DROP_NO_ENDPOINT), 1);
 	assert_int_equal(lab_dropped(&l.b, WG_DROP_NOT_IP), 1);
@@ -844,9 +843,8 @@ test_routes_in_one_batch(void **state)
 	struct endpoint there = lab_at("192.0.2.3", 3);
 	struct wg_key key = {{9}};
 	struct wg_peer *third = wg_device_add(l.a.d, &key);
-	struct pbuf in[5], rejected[5];
-	struct dgram g[5];
-	struct wg_sealed out = {.dgram = g, .rejected = rejected};
+	const struct wg_tx *out;
+	struct pbuf in[5];
 
 	(void)state;
 	wg_peer_set_endpoint(third, &there);
@@ -855,11 +853,11 @@ test_routes_in_one_batch(void **state)
 		lab_ip4(&m[i], "10.0.0.1", dst[i], 30);
 		in[i] = m[i].buf;
 	}
-	wg_device_seal(l.a.d, l.now, in, 5, &out);
-	assert_int_equal(out.n, 2);
-	assert_int_equal(out.nrejected, 1);
+	out = lab_seal_batch(&l, &l.a, in, 5);
+	assert_int_equal(out->n, 2);
+	assert_int_equal(out->nrejected, 1);
 	assert_int_equal(third->queued, 2);
-	assert_ptr_equal(g[0].ep, g[1].ep);
+	assert_ptr_equal(out->dgram[0].ep, out->dgram[1].ep);
 }
 
 /* Both sides count the same bytes, handshakes and keepalives included. */

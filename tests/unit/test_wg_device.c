@@ -497,7 +497,7 @@ test_handshake_without_memory(void **state)
 		teardown(state);
 		assert_true(n < 40);
 	} while (failed);
-	assert_true(n >= 8);
+	assert_true(n >= 4); /* a queued packet, two sessions, none */
 }
 
 #define FRESH(f) cmocka_unit_test_setup_teardown(f, setup, teardown)

@@ -52,10 +52,10 @@ test_draw(void **state)
 
 	(void)state;
 	list = numbers;
-	wg_index_draw(&t, wire);
+	wg_index_draw(&t, 0, 1, wire);
 	assert_true(load_le32(wire) == 0xdeadbeef);
 	wg_index_add(&t, &a, wire);
-	wg_index_draw(&t, wire);
+	wg_index_draw(&t, 0, 1, wire);
 	assert_true(load_le32(wire) == 0x12345678);
 	assert_ptr_equal(list, numbers + 4);
 	wg_index_add(&t, &b, wire);

@@ -9,6 +9,7 @@
 #include "core/bytes.h"
 #include "core/err.h"
 #include "support/vectors.h"
+#include "support/wg_now.h"
 #include "wg/wg_msg.h"
 #include "wg/wg_session.h"
 
@@ -40,18 +41,18 @@ test_example(void **state)
 	(void)state;
 	vectors_bytes(j, "initiator_send_key", k.send.b, WG_KEY_LEN);
 	s = wg_session_new(&k, remote, true, 0);
-	assert_int_equal(wg_session_seal(s, 0, 1420, &p), 0);
+	assert_int_equal(wg_seal_now(s, 0, 1420, &p), 0);
 	vectors_bytes(j, "keepalive0", want, 32);
 	assert_int_equal(p.len, 32);
 	assert_memory_equal(pbuf_data(&p), want, 32);
 	p = packet(28);
 	memset(pbuf_data(&p), 0, 28);
 	pbuf_data(&p)[0] = 0x45;
-	assert_int_equal(wg_session_seal(s, 1, 1420, &p), 0);
+	assert_int_equal(wg_seal_now(s, 1, 1420, &p), 0);
 	vectors_bytes(j, "data1", want, 64);
 	assert_int_equal(p.len, 64);
 	assert_memory_equal(pbuf_data(&p), want, 64);
-	wg_session_free(s);
+	wg_session_end(s);
 	json_decref(j);
 }
 
@@ -85,13 +86,12 @@ test_padding(void **state)
 		     len += len < 70 || len % 1420 > 1400 ? 1 : 7) {
 			struct pbuf p = packet(len);
 
-			assert_int_equal(
-			    wg_session_seal(s, len, mtus[m], &p), 0);
+			assert_int_equal(wg_seal_now(s, len, mtus[m], &p), 0);
 			assert_int_equal(p.len - WG_DATA_OVERHEAD,
 			    naive_padded(len, mtus[m]));
 		}
 	}
-	wg_session_free(s);
+	wg_session_end(s);
 }
 
 static void
@@ -104,13 +104,13 @@ test_padding_is_zero(void **state)
 
 	(void)state;
 	memcpy(pbuf_data(&p), "abc", 3);
-	assert_int_equal(wg_session_seal(a, 9, 1420, &p), 0);
-	assert_int_equal(wg_session_open(b, &p, &counter), 0);
+	assert_int_equal(wg_seal_now(a, 9, 1420, &p), 0);
+	assert_int_equal(wg_open_now(b, &p, &counter), 0);
 	assert_int_equal(counter, 9);
 	assert_int_equal(p.len, 16);
 	assert_memory_equal(pbuf_data(&p), "abc\0\0\0\0\0\0\0\0\0\0\0\0", 16);
-	wg_session_free(a);
-	wg_session_free(b);
+	wg_session_end(a);
+	wg_session_end(b);
 }
 
 /* Both ways, counters of every size; never with one's own key. */
@@ -127,18 +127,17 @@ test_both_ways(void **state)
 		struct wg_session *from = shift % 2 ? a : b;
 		struct pbuf p = packet(100);
 
-		assert_int_equal(wg_session_seal(from, n, 1420, &p), 0);
+		assert_int_equal(wg_seal_now(from, n, 1420, &p), 0);
 		assert_memory_equal(pbuf_data(&p) + 4, remote, 4);
-		assert_int_equal(
-		    wg_session_open(shift % 2 ? b : a, &p, &got), 0);
+		assert_int_equal(wg_open_now(shift % 2 ? b : a, &p, &got), 0);
 		assert_true(got == n);
 		assert_int_equal(p.len, 112);
 		p = packet(100);
-		assert_int_equal(wg_session_seal(from, n, 1420, &p), 0);
-		assert_int_equal(wg_session_open(from, &p, &got), UK_EAUTH);
+		assert_int_equal(wg_seal_now(from, n, 1420, &p), 0);
+		assert_int_equal(wg_open_now(from, &p, &got), UK_EAUTH);
 	}
-	wg_session_free(a);
-	wg_session_free(b);
+	wg_session_end(a);
+	wg_session_end(b);
 }
 
 /* Check 17: a flipped bit anywhere but in type and index (which the device
@@ -154,13 +153,13 @@ test_flipped(void **state)
 	for (size_t i = 8; i < 32 + 48; i++) {
 		struct pbuf p = packet(48);
 
-		assert_int_equal(wg_session_seal(a, 77, 1420, &p), 0);
+		assert_int_equal(wg_seal_now(a, 77, 1420, &p), 0);
 		pbuf_data(&p)[i] ^= (uint8_t)(1 << i % 8);
-		assert_int_equal(wg_session_open(b, &p, &got), UK_EAUTH);
+		assert_int_equal(wg_open_now(b, &p, &got), UK_EAUTH);
 	}
-	wg_session_free(a);
-	wg_session_free(b);
-	wg_session_free(NULL);
+	wg_session_end(a);
+	wg_session_end(b);
+	wg_session_end(NULL);
 }
 
 int

@@ -1,0 +1,455 @@
+#include "lane.h"
+
+#include "clock.h"
+#include "core/err.h"
+#include "core/ip.h"
+#include "watch.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+/* Datagrams of the device's own (handshakes, queued packets) sent in one turn
+ * of the loop before data gets its turn again. */
+#define OWN_BUDGET 64
+/* Batches read from one descriptor in one turn. */
+#define READ_BUDGET 8
+
+#define ICMP_HOST_UNREACHABLE 1
+#define ICMPV6_ADDRESS_UNREACHABLE 3
+
+struct lane {
+	struct lane_shared *shared;
+	struct tun *tun;
+	struct udp *udp;
+	uv_loop_t *loop;
+
+	/* A lane with a thread. */
+	uv_loop_t own_loop;
+	uv_thread_t thread;
+	bool threaded, running;
+	atomic_bool stopping;
+
+	struct watch *on_tun, *on_udp4, *on_udp6;
+	struct watch *on_again; /* more is to be sent, or the thread to end */
+
+	/* What the full UDP socket would not take yet. */
+	struct dgram *unsent;
+	unsigned unsent_count;
+
+	struct lane_stats stats; /* under the lock */
+	uint64_t not_sent; /* by sockets closed since, or for want of one */
+
+	struct aead_engine *engine;
+	struct wg_own own;
+	struct wg_tx *tx;
+	struct wg_rx *rx;
+	struct pbuf packet[TUN_READ_MAX];
+};
+
+static_assert(TUN_READ_MAX <= WG_BATCH_MAX, "one read, one batch");
+static_assert(UDP_RECV_MAX <= WG_BATCH_MAX, "one receive, one batch");
+
+/* ---- the device, shared ---- */
+
+/* With the lock, and what this lane last carried out given back. Not while
+ * some of that waits for room in a socket. */
+static struct wg_device *
+take_device(struct lane *l)
+{
+	struct wg_device *d = l->shared->device;
+
+	uv_mutex_lock(&l->shared->lock);
+	if (l->tx->nflights > 0 && l->unsent_count == 0)
+		wg_device_sent(d, l->tx);
+	return d;
+}
+
+static void
+give_device(struct lane *l)
+{
+	uv_mutex_unlock(&l->shared->lock);
+}
+
+/* ---- out: tun -> device -> udp ---- */
+
+/* Wait for room in the socket that is full, and read no more packets until
+ * then; both sockets go on receiving. FAMILY_NONE: none is full. */
+static void
+wait_for_room(struct lane *l, int family)
+{
+	watch_wait(l->on_tun, family == FAMILY_NONE, false);
+	if (l->on_udp4)
+		watch_wait(l->on_udp4, true, family == FAMILY_V4);
+	if (l->on_udp6)
+		watch_wait(l->on_udp6, true, family == FAMILY_V6);
+}
+
+/* Send, or remember what there is no room for. True: all went. */
+static bool
+transmit(struct lane *l, struct dgram *d, unsigned n)
+{
+	unsigned done = n;
+
+	if (l->udp)
+		done = udp_send(l->udp, d, n);
+	else
+		l->not_sent += n;
+	l->unsent = d + done;
+	l->unsent_count = n - done;
+	if (done < n)
+		wait_for_room(l, d[done].ep->addr.family);
+	return done == n;
+}
+
+static void
+publish_stats(struct lane *l)
+{
+	const struct tun_stats *tun = tun_stats(l->tun);
+	uint64_t failed = l->udp ? udp_stats(l->udp)->send_failed : 0;
+
+	l->stats = (struct lane_stats){.send_failed = l->not_sent + failed,
+	    .tun_dropped = tun->write_dropped,
+	    .tun_malformed = tun->read_malformed};
+}
+
+/* One of the device's own messages. Returns as wg_device_next. */
+static int
+send_own(struct lane *l, struct uk_time now, bool *sooner)
+{
+	struct wg_device *d = take_device(l);
+	int did = wg_device_next(d, now, &l->own);
+
+	*sooner = wg_device_deadline(d) < l->shared->armed_ns;
+	if (did == 0)
+		publish_stats(l);
+	give_device(l);
+	if (did == 1)
+		transmit(l, &l->own.dgram, 1);
+	return did;
+}
+
+/* More than the budget: go on after other events had their turn, so that a
+ * flood of handshakes does not stop the data. While a socket is full,
+ * udp_writable() goes on. */
+static void
+drain(struct lane *l, struct uk_time now)
+{
+	unsigned left = OWN_BUDGET;
+	bool sooner = false;
+	int did = 1;
+
+	while (l->unsent_count == 0 && did != 0 && left-- > 0)
+		did = send_own(l, now, &sooner);
+	if (did != 0 && l->unsent_count == 0)
+		watch_raise(l->on_again);
+	if (sooner)
+		l->shared->sooner(l->shared->arg);
+}
+
+static void
+answer_unreachable(struct lane *l)
+{
+	const struct ip_addr packets_own = {.family = FAMILY_NONE};
+	uint8_t icmp[1280];
+
+	for (unsigned i = 0; i < l->tx->nrejected; i++) {
+		const struct pbuf *p = &l->tx->rejected[i];
+		size_t len = ip_icmp_unreachable(icmp, sizeof(icmp),
+		    pbuf_data(p), p->len, &packets_own, ICMP_HOST_UNREACHABLE,
+		    ICMPV6_ADDRESS_UNREACHABLE);
+		struct pbuf answer = pbuf_make(icmp, sizeof(icmp), 0, len);
+
+		if (len > 0)
+			tun_write(l->tun, &answer, 1);
+	}
+}
+
+static void
+carry_out(struct lane *l, struct uk_time now, unsigned n)
+{
+	wg_device_route(take_device(l), now, l->tx, l->packet, n);
+	give_device(l);
+	wg_tx_seal(l->tx, l->engine);
+	answer_unreachable(l);
+	transmit(l, l->tx->dgram, l->tx->n);
+}
+
+/* May packets be read? Not while older ones are to be sent first. */
+static bool
+is_ready(struct lane *l, struct uk_time now, bool *up)
+{
+	struct wg_device *d = take_device(l);
+	bool flushing = wg_device_is_flushing(d, now.mono_ns);
+
+	*up = wg_device_is_up(d);
+	give_device(l);
+	return !flushing;
+}
+
+static void
+tun_readable(void *arg)
+{
+	struct lane *l = arg;
+	struct uk_time now = clock_now();
+	unsigned left = READ_BUDGET;
+	bool up;
+
+	if (!is_ready(l, now, &up))
+		left = 0;
+	/* Packets prove that the interface is up, seen or not. */
+	if (!up && !l->threaded)
+		l->shared->stirred(l->shared->arg);
+	while (l->unsent_count == 0 && left-- > 0) {
+		int n = tun_read(l->tun, l->packet, TUN_READ_MAX);
+
+		if (n < 0) {
+			watch_wait(l->on_tun, false, false);
+			l->shared->gone(l->shared->arg);
+			return;
+		}
+		if (n == 0)
+			break;
+		carry_out(l, now, (unsigned)n);
+	}
+	drain(l, now);
+}
+
+static void
+udp_writable(void *arg)
+{
+	struct lane *l = arg;
+
+	if (!transmit(l, l->unsent, l->unsent_count))
+		return;
+	wait_for_room(l, FAMILY_NONE);
+	drain(l, clock_now());
+}
+
+/* ---- in: udp -> device -> tun ---- */
+
+static void
+carry_in(struct lane *l, struct uk_time now, struct dgram *in, unsigned n)
+{
+	struct wg_rx *rx = l->rx;
+
+	wg_device_sort(take_device(l), now, rx, in, n);
+	give_device(l);
+	if (rx->n == 0)
+		return;
+	wg_rx_open(rx, l->engine);
+	wg_device_accept(take_device(l), now, rx);
+	give_device(l);
+	if (rx->npackets > 0)
+		tun_write(l->tun, rx->packet, rx->npackets);
+}
+
+static void
+udp_readable(struct lane *l, int family)
+{
+	struct uk_time now = clock_now();
+	unsigned left = READ_BUDGET;
+	struct dgram *in;
+
+	while (left-- > 0) {
+		unsigned n = udp_recv(l->udp, family, &in);
+
+		if (n == 0)
+			break;
+		carry_in(l, now, in, n);
+	}
+	drain(l, now);
+}
+
+static void
+udp4_readable(void *arg)
+{
+	udp_readable(arg, FAMILY_V4);
+}
+
+static void
+udp6_readable(void *arg)
+{
+	udp_readable(arg, FAMILY_V6);
+}
+
+void
+lane_drain(struct lane *l)
+{
+	drain(l, clock_now());
+}
+
+/* ---- life ---- */
+
+static void
+called_again(void *arg)
+{
+	struct lane *l = arg;
+
+	if (atomic_load(&l->stopping))
+		uv_stop(l->loop);
+	else
+		drain(l, clock_now());
+}
+
+static void
+run_thread(void *arg)
+{
+	struct lane *l = arg;
+
+	uv_run(l->loop, UV_RUN_DEFAULT);
+}
+
+/* The loop's handles close. */
+static void
+settle_loop(struct lane *l)
+{
+	if (l->threaded)
+		uv_run(l->loop, UV_RUN_DEFAULT);
+}
+
+int
+lane_open(struct lane **out, struct lane_shared *shared, uv_loop_t *loop,
+    struct tun *tun, enum aead_kind aead)
+{
+	struct lane *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return UK_ENOMEM;
+	l->shared = shared;
+	l->tun = tun;
+	l->threaded = !loop;
+	l->loop = loop ? loop : &l->own_loop;
+	if (!loop && uv_loop_init(&l->own_loop) != 0) {
+		free(l);
+		return UK_ESYS;
+	}
+	l->engine = aead_engine_new(aead);
+	l->tx = wg_tx_new();
+	l->rx = wg_rx_new();
+	l->on_tun = watch_fd(l->loop, tun_fd(tun), tun_readable, NULL, l);
+	l->on_again = watch_call(l->loop, called_again, l);
+	if (!l->engine || !l->tx || !l->rx || !l->on_tun || !l->on_again) {
+		lane_close(l);
+		return UK_ENOMEM;
+	}
+	watch_wait(l->on_tun, true, false);
+	*out = l;
+	return 0;
+}
+
+void
+lane_close(struct lane *l)
+{
+	if (!l)
+		return;
+	lane_stop(l);
+	if (l->tx) {
+		take_device(l);
+		give_device(l);
+	}
+	watch_close(l->on_tun);
+	watch_close(l->on_again);
+	settle_loop(l);
+	if (l->threaded)
+		uv_loop_close(&l->own_loop);
+	wg_own_fini(&l->own);
+	wg_rx_free(l->rx);
+	wg_tx_free(l->tx);
+	aead_engine_free(l->engine);
+	free(l);
+}
+
+/* False: there is a socket, and it cannot be watched. */
+static bool
+watch_udp(struct lane *l, int family, watch_fn *readable, struct watch **w)
+{
+	int fd = udp_fd(l->udp, family);
+
+	*w = NULL;
+	if (fd < 0)
+		return true;
+	*w = watch_fd(l->loop, fd, readable, udp_writable, l);
+	if (*w)
+		watch_wait(*w, true, false);
+	return *w != NULL;
+}
+
+int
+lane_start(struct lane *l, struct udp *udp)
+{
+	int err = UK_ENOMEM;
+
+	UK_ASSERT(!l->udp);
+	l->udp = udp;
+	if (!watch_udp(l, FAMILY_V4, udp4_readable, &l->on_udp4) ||
+	    !watch_udp(l, FAMILY_V6, udp6_readable, &l->on_udp6))
+		goto stop;
+	if (!l->threaded)
+		return 0;
+	err = UK_ESYS;
+	atomic_store(&l->stopping, false);
+	if (uv_thread_create(&l->thread, run_thread, l) != 0)
+		goto stop;
+	l->running = true;
+	return 0;
+stop:
+	lane_stop(l);
+	return err;
+}
+
+static void
+stop_thread(struct lane *l)
+{
+	if (!l->running)
+		return;
+	atomic_store(&l->stopping, true);
+	watch_raise(l->on_again);
+	uv_thread_join(&l->thread);
+	l->running = false;
+}
+
+/* Nothing is to be sent any more. */
+static void
+abandon(struct lane *l)
+{
+	l->not_sent += l->unsent_count;
+	if (l->unsent_count > 0)
+		wait_for_room(l, FAMILY_NONE);
+	l->unsent_count = 0;
+	take_device(l);
+	publish_stats(l);
+	give_device(l);
+}
+
+void
+lane_stop(struct lane *l)
+{
+	if (!l->udp)
+		return;
+	stop_thread(l);
+	abandon(l);
+	watch_close(l->on_udp4);
+	watch_close(l->on_udp6);
+	l->on_udp4 = l->on_udp6 = NULL;
+	l->not_sent += udp_stats(l->udp)->send_failed;
+	udp_close(l->udp);
+	l->udp = NULL;
+}
+
+struct udp *
+lane_udp(const struct lane *l)
+{
+	return l->udp;
+}
+
+const char *
+lane_cipher(const struct lane *l)
+{
+	return aead_engine_name(l->engine);
+}
+
+const struct lane_stats *
+lane_stats(const struct lane *l)
+{
+	return &l->stats;
+}
