@@ -106,7 +106,7 @@ run_device(const char *name, unsigned workers)
 	c.tun_fd = env_fd("WG_TUN_FD");
 	c.uapi_fd = env_fd("WG_UAPI_FD");
 	c.workers = workers;
-	c.wg.aead = env_cipher();
+	c.aead = env_cipher();
 	c.no_offload = env_is("UKAI_TEST_NO_OFFLOAD", "1");
 	c.ended = on_ended;
 	c.arg = &loop;

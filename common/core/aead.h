@@ -10,6 +10,9 @@
 #define AEAD_TAG_LEN 16
 #define AEAD_XNONCE_LEN 24
 
+/* The longest plaintext of an operation; no packet comes near. */
+#define AEAD_LEN_MAX (1U << 20)
+
 /* What one thread needs to run the bulk cipher: scratch memory and the choice
  * of implementation. It holds no session: keys come with each operation.
  * Threads: one at a time; different engines may run at the same time. */
@@ -25,8 +28,9 @@ enum aead_kind {
  * and leaves kind alone when s is none of them. */
 bool aead_kind_parse(const char *s, enum aead_kind *kind);
 
-/* Returns NULL when out of memory, or when this kind is not to be had here.
- * AEAD_BEST falls back to OpenSSL. */
+/* Returns NULL when out of memory, or when this kind is not to be had here:
+ * not built with, no such processor, or it failed the self-test against
+ * OpenSSL. AEAD_BEST then is OpenSSL. Takes about a millisecond. */
 struct aead_engine *aead_engine_new(enum aead_kind kind);
 void aead_engine_free(struct aead_engine *e); /* wipes; NULL: no-op */
 

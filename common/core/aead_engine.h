@@ -9,7 +9,8 @@
 #define AEAD_NONCE_LEN 12
 
 /* The first member of each implementation's struct. The functions are those of
- * aead.h; lengths are checked already. */
+ * aead.h, but lengths are checked already, and data that fails may be left as
+ * it comes. */
 struct aead_engine {
 	const char *name;
 	void (*seal)(struct aead_engine *e, struct aead_op *op, unsigned n);
@@ -21,6 +22,10 @@ struct aead_engine {
 /* Each returns NULL where it is not to be had, or out of memory. */
 struct aead_engine *aead_openssl_new(void);
 struct aead_engine *aead_ipsec_mb_new(void);
+
+/* Whether e computes what OpenSSL computes and refuses what is wrong; false
+ * when out of memory, too. */
+bool aead_self_test(struct aead_engine *e);
 
 /* WireGuard's nonce: 32 bits of zeros, then the counter (whitepaper 5.4.6). */
 static inline void

@@ -1,57 +1,70 @@
-/* The bulk cipher by OpenSSL's default provider. */
+/* The bulk cipher by OpenSSL's default provider. What a packet costs beside
+ * the cipher is EVP's way to the provider. OpenSSL 3.0, ns per packet of 32 /
+ * 1420 bytes, measured as in aead_ipsec_mb.c:
+ *
+ *   EncryptInit_ex(key, nonce), Update, Final, ctrl(GET_TAG)   723 / 1398
+ *   the same with EVP_Cipher for Update and Final              749 / 1348
+ *   and the tag by an OSSL_PARAM of our own, not by ctrl       718 / 1295
+ *   and the key only when it changes                           567 / 1183
+ *
+ * The last is what stands here. Setting the key is cheap; asking the provider
+ * how long a key is, which EVP does each time, is not. It asks for the length
+ * of the nonce too, and there is no way around that. */
 #include "aead_engine.h"
 #include "err.h"
 
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
-#include <string.h>
 
 struct openssl {
 	struct aead_engine engine;
 	EVP_CIPHER *cipher;
 	EVP_CIPHER_CTX *ctx;
+	OSSL_PARAM tag[2]; /* where the tag is, and the end */
 };
 
+/* key NULL: the key of the operation before. */
 static bool
-seal_one(EVP_CIPHER_CTX *ctx, const struct aead_op *op)
+seal_one(struct openssl *o, const struct aead_op *op, const uint8_t *key)
 {
 	uint8_t nonce[AEAD_NONCE_LEN];
-	int n = 0;
 
 	aead_nonce(nonce, op->counter);
-	return EVP_EncryptInit_ex(ctx, NULL, NULL, op->key, nonce) &&
-	       EVP_EncryptUpdate(ctx, op->data, &n, op->data, (int)op->len) &&
-	       EVP_EncryptFinal_ex(ctx, op->data + n, &n) &&
-	       EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, AEAD_TAG_LEN,
-		   op->data + op->len);
+	o->tag[0].data = op->data + op->len;
+	return EVP_CipherInit_ex2(o->ctx, NULL, key, nonce, 1, NULL) &&
+	       EVP_Cipher(o->ctx, op->data, op->data, op->len) >= 0 &&
+	       EVP_Cipher(o->ctx, NULL, NULL, 0) >= 0 &&
+	       EVP_CIPHER_CTX_get_params(o->ctx, o->tag);
 }
 
-/* The tag is compared by the provider, in constant time. */
+/* The provider compares the tag, by CRYPTO_memcmp. */
 static bool
-open_one(EVP_CIPHER_CTX *ctx, const struct aead_op *op)
+open_one(struct openssl *o, const struct aead_op *op, const uint8_t *key)
 {
 	uint8_t nonce[AEAD_NONCE_LEN];
 	uint32_t len = op->len - AEAD_TAG_LEN;
-	int n = 0;
 
 	aead_nonce(nonce, op->counter);
-	return EVP_DecryptInit_ex(ctx, NULL, NULL, op->key, nonce) &&
-	       EVP_CIPHER_CTX_ctrl(
-		   ctx, EVP_CTRL_AEAD_SET_TAG, AEAD_TAG_LEN, op->data + len) &&
-	       EVP_DecryptUpdate(ctx, op->data, &n, op->data, (int)len) &&
-	       EVP_DecryptFinal_ex(ctx, op->data + n, &n) == 1;
+	o->tag[0].data = op->data + len;
+	return EVP_CipherInit_ex2(o->ctx, NULL, key, nonce, 0, o->tag) &&
+	       EVP_Cipher(o->ctx, op->data, op->data, len) >= 0 &&
+	       EVP_Cipher(o->ctx, NULL, NULL, 0) >= 0;
 }
 
+/* The key is given anew with the first operation of a call: only within a call
+ * does the same place mean the same key. */
 static void
 openssl_seal(struct aead_engine *e, struct aead_op *op, unsigned n)
 {
 	struct openssl *o = (struct openssl *)e;
+	const uint8_t *last = NULL;
 
 	for (; n > 0; n--, op++) {
-		op->err = seal_one(o->ctx, op) ? 0 : UK_ECRYPTO;
-		if (op->err)
-			memset(op->data, 0, op->len + AEAD_TAG_LEN);
+		const uint8_t *key = op->key == last ? NULL : op->key;
+
+		op->err = seal_one(o, op, key) ? 0 : UK_ECRYPTO;
+		last = op->err ? NULL : op->key;
 	}
 }
 
@@ -59,22 +72,26 @@ static void
 openssl_open(struct aead_engine *e, struct aead_op *op, unsigned n)
 {
 	struct openssl *o = (struct openssl *)e;
+	const uint8_t *last = NULL;
 
 	for (; n > 0; n--, op++) {
-		op->err = open_one(o->ctx, op) ? 0 : UK_EAUTH;
-		if (op->err)
-			memset(op->data, 0, op->len);
+		const uint8_t *key = op->key == last ? NULL : op->key;
+
+		op->err = open_one(o, op, key) ? 0 : UK_EAUTH;
+		last = op->err ? NULL : op->key;
 	}
 }
 
-/* A context cannot be wiped and kept, but its key can be replaced. */
+/* Resetting cleanses all the provider keeps: key, keystream and one-time key.
+ * It is no dearer (130 ns) than to put a key of zeros in its place. If there is
+ * no memory for the new state, operations fail until the next time. */
 static void
 openssl_forget(struct aead_engine *e)
 {
-	static const uint8_t zeros[AEAD_KEY_LEN];
 	struct openssl *o = (struct openssl *)e;
 
-	(void)EVP_EncryptInit_ex(o->ctx, NULL, NULL, zeros, zeros);
+	(void)EVP_CIPHER_CTX_reset(o->ctx);
+	(void)EVP_CipherInit_ex2(o->ctx, o->cipher, NULL, NULL, 1, NULL);
 }
 
 static void
@@ -82,7 +99,7 @@ openssl_free(struct aead_engine *e)
 {
 	struct openssl *o = (struct openssl *)e;
 
-	EVP_CIPHER_CTX_free(o->ctx); /* cleanses the key schedule */
+	EVP_CIPHER_CTX_free(o->ctx); /* cleanses as reset does */
 	EVP_CIPHER_free(o->cipher);
 	free(o);
 }
@@ -96,10 +113,13 @@ aead_openssl_new(void)
 		return NULL;
 	o->engine = (struct aead_engine){"openssl", openssl_seal, openssl_open,
 	    openssl_forget, openssl_free};
+	o->tag[0] = OSSL_PARAM_construct_octet_string(
+	    OSSL_CIPHER_PARAM_AEAD_TAG, NULL, AEAD_TAG_LEN);
+	o->tag[1] = OSSL_PARAM_construct_end();
 	o->cipher = EVP_CIPHER_fetch(NULL, "ChaCha20-Poly1305", NULL);
 	o->ctx = EVP_CIPHER_CTX_new();
 	if (!o->cipher || !o->ctx ||
-	    !EVP_EncryptInit_ex(o->ctx, o->cipher, NULL, NULL, NULL)) {
+	    !EVP_CipherInit_ex2(o->ctx, o->cipher, NULL, NULL, 1, NULL)) {
 		openssl_free(&o->engine);
 		return NULL;
 	}

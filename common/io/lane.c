@@ -11,8 +11,6 @@
 /* Datagrams of the device's own (handshakes, queued packets) sent in one turn
  * of the loop before data gets its turn again. */
 #define OWN_BUDGET 64
-/* Batches read from one descriptor in one turn. */
-#define READ_BUDGET 8
 
 #define ICMP_HOST_UNREACHABLE 1
 #define ICMPV6_ADDRESS_UNREACHABLE 3
@@ -70,7 +68,11 @@ give_device(struct lane *l)
 	uv_mutex_unlock(&l->shared->lock);
 }
 
-/* ---- out: tun -> device -> udp ---- */
+/* ---- out: tun -> device -> udp ----
+ *
+ * One batch, and the loop looks at all descriptors again: each direction waits
+ * for one batch of the other, no longer, and a single packet costs no second
+ * read that finds nothing. */
 
 /* Wait for room in the socket that is full, and read no more packets until
  * then; both sockets go on receiving. FAMILY_NONE: none is full. */
@@ -191,26 +193,22 @@ tun_readable(void *arg)
 {
 	struct lane *l = arg;
 	struct uk_time now = clock_now();
-	unsigned left = READ_BUDGET;
-	bool up;
+	bool ready, up;
+	int n = 0;
 
-	if (!is_ready(l, now, &up))
-		left = 0;
+	ready = is_ready(l, now, &up);
 	/* Packets prove that the interface is up, seen or not. */
 	if (!up && !l->threaded)
 		l->shared->stirred(l->shared->arg);
-	while (l->unsent_count == 0 && left-- > 0) {
-		int n = tun_read(l->tun, l->packet, TUN_READ_MAX);
-
-		if (n < 0) {
-			watch_wait(l->on_tun, false, false);
-			l->shared->gone(l->shared->arg);
-			return;
-		}
-		if (n == 0)
-			break;
-		carry_out(l, now, (unsigned)n);
+	if (ready)
+		n = tun_read(l->tun, l->packet, TUN_READ_MAX);
+	if (n < 0) {
+		watch_wait(l->on_tun, false, false);
+		l->shared->gone(l->shared->arg);
+		return;
 	}
+	if (n > 0)
+		carry_out(l, now, (unsigned)n);
 	drain(l, now);
 }
 
@@ -247,16 +245,11 @@ static void
 udp_readable(struct lane *l, int family)
 {
 	struct uk_time now = clock_now();
-	unsigned left = READ_BUDGET;
 	struct dgram *in;
+	unsigned n = udp_recv(l->udp, family, &in);
 
-	while (left-- > 0) {
-		unsigned n = udp_recv(l->udp, family, &in);
-
-		if (n == 0)
-			break;
+	if (n > 0)
 		carry_in(l, now, in, n);
-	}
 	drain(l, now);
 }
 

@@ -1,6 +1,7 @@
 #include "service.h"
 
 #include "core/err.h"
+#include "host/memory.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -135,6 +136,7 @@ let_go_of_terminal(bool keep_output)
 void
 service_ready(bool keep_output)
 {
+	memory_give_back();
 	notify("READY=1");
 	if (ready_fd < 0)
 		return;

@@ -33,7 +33,8 @@ int service_background(void);
  * changed nothing may end us halfway. */
 void service_hold_signals(void);
 
-/* The work can begin: lets the parent exit 0 and tells systemd (sd_notify).
+/* The work can begin: gives back the memory that only the start needed, lets
+ * the parent exit 0 and tells systemd (sd_notify).
  * A background process lets go of the terminal, but for stdout and stderr
  * when keep_output. */
 void service_ready(bool keep_output);

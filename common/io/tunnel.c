@@ -449,7 +449,7 @@ open_lane(struct tunnel *t, const struct tun_conf *c, struct diag *d)
 		return err;
 	t->lanes++;
 	return lane_open(&t->lane[i], &t->shared, i == 0 ? t->loop : NULL,
-	    t->tun[i], t->conf.wg.aead);
+	    t->tun[i], t->conf.aead);
 }
 
 static int

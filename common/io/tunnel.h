@@ -29,6 +29,7 @@ struct tunnel_conf {
 	uint16_t port;     /* of the UDP sockets; 0: any */
 	uint32_t mark;     /* of their packets */
 	bool no_offload;   /* neither GSO, GRO nor vnet headers */
+	enum aead_kind aead; /* implementation of the cipher */
 	unsigned workers;  /* threads for the data path, 1 to WG_LANES_MAX; a
 	                      device in tun_fd has one */
 	void (*ended)(void *arg, enum tunnel_end why);

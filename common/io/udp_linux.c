@@ -26,6 +26,11 @@
 #define RECV_SLOTS 32
 /* Slots begin at different cache sets. */
 #define RECV_SLOT_STRIDE (RECV_SLOT_BYTES + 192)
+/* One call receives about so much, going by the size of messages in the last
+ * one. Whoever asks does all his work on it before he asks again: a batch
+ * should stay in a second-level cache on its way, and what stands in the
+ * socket behind it should not wait for long (64 KB are 0.1 ms at 5 Gbit/s). */
+#define RECV_BATCH_BYTES 65536
 /* UDP_MAX_SEGMENTS of recent Linux (64 before): what a sender on this very
  * host can hand over as one message. */
 #define RECV_SEGMENTS_MAX 128
@@ -74,6 +79,7 @@ struct udp {
 
 	uint8_t *slab;
 	unsigned slots;
+	unsigned recv_max; /* messages to ask for next */
 	struct mmsghdr rmsg[RECV_SLOTS];
 	struct iovec riov[RECV_SLOTS];
 	union sockaddr_any raddr[RECV_SLOTS];
@@ -286,6 +292,7 @@ start(struct udp *u, const struct udp_conf *c)
 	u->slab = malloc((size_t)u->slots * RECV_SLOT_STRIDE);
 	if (u->slab == NULL)
 		return UK_ENOMEM;
+	u->recv_max = u->slots;
 	init_recv(u);
 	return 0;
 }
@@ -517,11 +524,22 @@ cut_message(struct udp *u, unsigned i, unsigned n)
 	return n;
 }
 
+/* n messages of so many bytes came: how many to ask for next. */
+static unsigned
+next_max(const struct udp *u, unsigned n, size_t bytes)
+{
+	size_t size = bytes / n > 0 ? bytes / n : 1;
+	size_t fit = RECV_BATCH_BYTES / size;
+
+	return (unsigned)(fit < 1 ? 1 : fit > u->slots ? u->slots : fit);
+}
+
 unsigned
 udp_recv(struct udp *u, int family, struct dgram **out)
 {
 	int fd = udp_fd(u, family);
 	unsigned n = 0;
+	size_t bytes = 0;
 	int got = -1;
 
 	*out = u->view;
@@ -534,12 +552,16 @@ udp_recv(struct udp *u, int family, struct dgram **out)
 	/* An error that waits on the socket (ICMP) is given once and gone;
 	 * what lies behind it is still wanted. */
 	for (int tries = 0; got < 0 && tries < 4; tries++) {
-		got = recvmmsg(fd, u->rmsg, u->slots, MSG_DONTWAIT, NULL);
+		got = recvmmsg(fd, u->rmsg, u->recv_max, MSG_DONTWAIT, NULL);
 		if (got < 0 && (errno == EAGAIN || errno == EBADF))
 			return 0;
 	}
-	for (int i = 0; i < got; i++)
+	for (int i = 0; i < got; i++) {
+		bytes += u->rmsg[i].msg_len;
 		n = cut_message(u, (unsigned)i, n);
+	}
+	if (got > 0)
+		u->recv_max = next_max(u, (unsigned)got, bytes);
 	return n;
 }
 

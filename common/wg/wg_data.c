@@ -111,7 +111,7 @@ static void
 end_flight(struct way *w, uint64_t now_ns)
 {
 	if (w->flight)
-		wg_data_sent(w->peer, w->session, false, now_ns);
+		wg_data_sent(w->peer, w->flight->session, false, now_ns);
 	*w = (struct way){.cache = w->cache};
 }
 

@@ -78,7 +78,7 @@ wg_device_new(const struct wg_device_conf *c)
 		return NULL;
 	d->conf = *c;
 	d->b2s = blake2s_new();
-	d->engine = aead_engine_new(c->aead);
+	d->engine = aead_engine_new(AEAD_OPENSSL);
 	d->us = sodium_malloc(sizeof(*d->us));
 	d->allowed = lpm_new();
 	d->pending = calloc(WG_QUEUE_HANDSHAKES, sizeof(*d->pending));

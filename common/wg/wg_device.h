@@ -68,8 +68,6 @@ struct wg_device_conf {
 	/* Refuse initiations stamped this far ahead of our wall clock (P1); 0:
 	 * never. Not applied while our own clock is before this release. */
 	uint64_t stamp_ahead_ns;
-	/* Implementation of the cipher for what the device seals itself. */
-	enum aead_kind aead;
 	/* Threads that share the receiving, 1 to WG_LANES_MAX: see
 	 * wg_lane_of(). */
 	unsigned lanes;

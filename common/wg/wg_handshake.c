@@ -283,8 +283,7 @@ wg_handshake_initiate(struct wg_peer *p, struct uk_time now, struct wg_own *own)
 			wg_drop(d, WG_DROP_CRYPTO);
 		return false;
 	}
-	p->handshake_index.peer = p;
-	wg_index_add(&d->indices, &p->handshake_index, index);
+	wg_peer_add_index(p, &p->handshake_index, index);
 	wg_cookie_sign(d->b2s, &p->cookie, &p->cookie_keys, now.mono_ns,
 	    own->room, sizeof(*msg));
 	wg_timers_initiated(

@@ -66,15 +66,31 @@ wg_peer_want_session(struct wg_peer *p, bool retry, uint64_t now_ns)
 	wg_peer_rearm(p);
 }
 
+void
+wg_peer_add_index(struct wg_peer *p, struct wg_index *i, const uint8_t wire[4])
+{
+	i->peer = p;
+	wg_index_add(&p->device->indices, i, wire);
+	if (p->indices++ == 0)
+		p->device->lane_peers[p->lane]++;
+}
+
+static void
+remove_index(struct wg_peer *p, struct wg_index *i)
+{
+	if (!i->used)
+		return;
+	wg_index_remove(&p->device->indices, i);
+	if (--p->indices == 0)
+		p->device->lane_peers[p->lane]--;
+}
+
 static void
 end_session(struct wg_peer *p, struct wg_session **slot)
 {
-	struct wg_device *d = p->device;
-
 	if (!*slot)
 		return;
-	wg_index_remove(&d->indices, &(*slot)->index);
-	d->lane_sessions[wg_lane_of((*slot)->index.wire, d->conf.lanes)]--;
+	remove_index(p, &(*slot)->index);
 	wg_session_end(*slot);
 	*slot = NULL;
 }
@@ -88,7 +104,7 @@ move_session(
 	*from = NULL;
 }
 
-/* The one with the fewest sessions; in turn, where they are equal. */
+/* The one with the fewest peers; in turn, where they are equal. */
 static unsigned
 emptiest_lane(struct wg_device *d)
 {
@@ -97,7 +113,7 @@ emptiest_lane(struct wg_device *d)
 	for (unsigned i = 1; i < d->conf.lanes; i++) {
 		unsigned lane = (d->lane_next + i) % d->conf.lanes;
 
-		if (d->lane_sessions[lane] < d->lane_sessions[best])
+		if (d->lane_peers[lane] < d->lane_peers[best])
 			best = lane;
 	}
 	d->lane_next = (best + 1) % d->conf.lanes;
@@ -109,8 +125,7 @@ wg_peer_draw_index(struct wg_peer *p, uint8_t index[4])
 {
 	struct wg_device *d = p->device;
 
-	if (!p->current && !p->previous && !p->fresh &&
-	    !p->handshake_index.used)
+	if (p->indices == 0)
 		p->lane = emptiest_lane(d);
 	wg_index_draw(&d->indices, p->lane, d->conf.lanes, index);
 }
@@ -119,8 +134,6 @@ void
 wg_peer_add_session(
     struct wg_peer *p, struct wg_session *s, const uint8_t index[4])
 {
-	struct wg_device *d = p->device;
-
 	if (!s->initiator) {
 		end_session(p, &p->previous);
 		end_session(p, &p->fresh);
@@ -133,10 +146,8 @@ wg_peer_add_session(
 		end_session(p, &p->current);
 		p->current = s;
 	}
-	s->index.peer = p;
 	s->index.session = s;
-	wg_index_add(&d->indices, &s->index, index);
-	d->lane_sessions[wg_lane_of(index, d->conf.lanes)]++;
+	wg_peer_add_index(p, &s->index, index);
 }
 
 bool
@@ -160,7 +171,7 @@ wg_peer_end_sessions(struct wg_peer *p)
 void
 wg_peer_end_handshake(struct wg_peer *p)
 {
-	wg_index_remove(&p->device->indices, &p->handshake_index);
+	remove_index(p, &p->handshake_index);
 	sodium_memzero(&p->handshake, sizeof(p->handshake));
 }
 

@@ -52,7 +52,8 @@ struct wg_peer {
 	                                          not confirmed yet ("next") */
 	struct wg_timers timers;
 	struct timerq_node timer;
-	unsigned lane; /* of its sessions */
+	unsigned lane; /* of its sessions and handshakes */
+	unsigned indices; /* of theirs, in use */
 
 	unsigned wishes;
 	struct wg_peer *wish_next;
@@ -97,9 +98,11 @@ struct wg_device {
 
 	struct wg_peer *wish_first, *wish_last;
 	unsigned queued; /* packets of all peers */
+	/* For keepalives and queued packets, which are few: the one that every
+	 * machine has, and that takes the least memory. */
 	struct aead_engine *engine;
 
-	unsigned lane_sessions[WG_LANES_MAX];
+	unsigned lane_peers[WG_LANES_MAX]; /* that have an index in use */
 	unsigned lane_next; /* where ties are broken */
 
 	struct wg_device_stats stats;
@@ -122,6 +125,9 @@ void wg_peer_unwish(struct wg_peer *p);
 void wg_peer_want_session(struct wg_peer *p, bool retry, uint64_t now_ns);
 /* An unused index for a session or handshake of the peer's, on its lane. */
 void wg_peer_draw_index(struct wg_peer *p, uint8_t index[4]);
+/* Enter i, of the peer's, under the number that was drawn for it. */
+void wg_peer_add_index(
+    struct wg_peer *p, struct wg_index *i, const uint8_t wire[4]);
 /* Both roles: a new session takes its slot, others move or end. */
 void wg_peer_add_session(struct wg_peer *p, struct wg_session *s,
     const uint8_t index[4]);

@@ -1,5 +1,6 @@
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <unistd.h>
@@ -13,6 +14,8 @@ struct seen {
 	struct watch *w;
 	int fd[2];
 	unsigned readable, writable;
+	atomic_uint done; /* threads */
+	bool saw_all; /* of them */
 };
 
 static void
@@ -34,6 +37,13 @@ on_writable(void *arg)
 	watch_wait(s->w, false, false);
 }
 
+static void
+close_watch(struct seen *s)
+{
+	watch_close(s->w);
+	s->w = NULL;
+}
+
 /* Closing inside the callback is allowed, and no other call comes. */
 static void
 on_due_close(void *arg)
@@ -41,8 +51,7 @@ on_due_close(void *arg)
 	struct seen *s = arg;
 
 	s->readable++;
-	watch_close(s->w);
-	s->w = NULL;
+	close_watch(s);
 }
 
 static int
@@ -122,6 +131,114 @@ test_timer(void **state)
 	assert_int_equal(s->readable, 1);
 }
 
+static void
+on_call(void *arg)
+{
+	struct seen *s = arg;
+
+	s->readable++;
+}
+
+/* Raises again until it was called five times, and then closes. */
+static void
+on_call_again(void *arg)
+{
+	struct seen *s = arg;
+
+	if (++s->readable < 5)
+		watch_raise(s->w);
+	else
+		close_watch(s);
+}
+
+/* Not before it is raised; once for several raises; again for a later one. */
+static void
+test_call(void **state)
+{
+	struct seen *s = *state;
+
+	s->w = watch_call(&s->loop, on_call, s);
+	assert_non_null(s->w);
+	uv_run(&s->loop, UV_RUN_NOWAIT);
+	assert_int_equal(s->readable, 0);
+	for (unsigned i = 0; i < 100; i++)
+		watch_raise(s->w);
+	assert_int_equal(s->readable, 0); /* not from inside the raise */
+	uv_run(&s->loop, UV_RUN_ONCE);
+	uv_run(&s->loop, UV_RUN_NOWAIT);
+	assert_int_equal(s->readable, 1);
+	watch_raise(s->w);
+	uv_run(&s->loop, UV_RUN_ONCE);
+	assert_int_equal(s->readable, 2);
+}
+
+/* A raise from inside the call is another call, after other events had their
+ * turn. */
+static void
+test_call_raises(void **state)
+{
+	struct seen *s = *state;
+
+	s->w = watch_call(&s->loop, on_call_again, s);
+	watch_raise(s->w);
+	uv_run(&s->loop, UV_RUN_ONCE);
+	assert_int_equal(s->readable, 1);
+	uv_run(&s->loop, UV_RUN_DEFAULT);
+	assert_int_equal(s->readable, 5);
+}
+
+/* Closed with a raise on its way: nothing is called any more. */
+static void
+test_call_closed(void **state)
+{
+	struct seen *s = *state;
+
+	s->w = watch_call(&s->loop, on_call, s);
+	watch_raise(s->w);
+	close_watch(s);
+	uv_run(&s->loop, UV_RUN_DEFAULT);
+	assert_int_equal(s->readable, 0);
+}
+
+static void
+raise_from_thread(void *arg)
+{
+	struct seen *s = arg;
+
+	for (unsigned i = 0; i < 1000; i++)
+		watch_raise(s->w);
+	atomic_fetch_add(&s->done, 1);
+	watch_raise(s->w);
+}
+
+static void
+on_call_from_threads(void *arg)
+{
+	struct seen *s = arg;
+
+	s->readable++;
+	s->saw_all = atomic_load(&s->done) == 3;
+}
+
+/* From three threads at once; what a thread wrote before its raise is seen by
+ * the call, and the last raise is not lost. */
+static void
+test_call_from_threads(void **state)
+{
+	struct seen *s = *state;
+	uv_thread_t thread[3];
+
+	s->w = watch_call(&s->loop, on_call_from_threads, s);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(
+		    uv_thread_create(&thread[i], raise_from_thread, s), 0);
+	while (!s->saw_all)
+		uv_run(&s->loop, UV_RUN_ONCE);
+	for (unsigned i = 0; i < 3; i++)
+		uv_thread_join(&thread[i]);
+	assert_true(s->readable <= 3003);
+}
+
 int
 main(void)
 {
@@ -131,6 +248,10 @@ main(void)
 	    WITH_LOOP(test_writable),
 	    WITH_LOOP(test_not_a_descriptor),
 	    WITH_LOOP(test_timer),
+	    WITH_LOOP(test_call),
+	    WITH_LOOP(test_call_raises),
+	    WITH_LOOP(test_call_closed),
+	    WITH_LOOP(test_call_from_threads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
