@@ -13,7 +13,8 @@ int
 htab_init(struct htab *t, const uint8_t key[16])
 {
 	*t = (struct htab){.mask = FIRST_BUCKETS - 1};
-	memcpy(t->key, key, sizeof(t->key));
+	if (key != NULL)
+		memcpy(t->key, key, sizeof(t->key));
 	t->bucket = calloc(FIRST_BUCKETS, sizeof(struct htab_node *));
 	return t->bucket == NULL ? UK_ENOMEM : 0;
 }
@@ -120,4 +121,18 @@ struct htab_node *
 htab_next(const struct htab_node *n)
 {
 	return with_hash(n->next, n->hash);
+}
+
+struct htab_node *
+htab_walk(const struct htab *t, const struct htab_node *n)
+{
+	size_t i = 0;
+
+	if (n != NULL && n->next != NULL)
+		return n->next;
+	if (n != NULL)
+		i = (n->hash & t->mask) + 1;
+	while (i <= t->mask && t->bucket[i] == NULL)
+		i++;
+	return i <= t->mask ? t->bucket[i] : NULL;
 }

@@ -4,6 +4,7 @@
 
 #include "bytes.h"
 #include "err.h"
+#include "htab.h"
 
 /* A key is an address as a 128-bit number, most significant bit first; IPv4
  * fills the top 32 bits, so that both families share all code below. */
@@ -12,10 +13,13 @@ struct lpm_key {
 };
 
 /* Holds a prefix, or is a fork: no owner, two children, where two prefixes
- * part. Everything below a node has its first `bits` bits. 64 bytes: one
- * cache line a step. */
+ * part. Everything below a node of the trie has its first `bits` bits.
+ * 64 bytes: one cache line a step. */
 struct lpm_node {
-	struct lpm_node *child[2]; /* by the bit after the prefix */
+	union {
+		struct lpm_node *child[2]; /* by the bit after the prefix */
+		struct htab_node host; /* of a single address */
+	};
 	struct lpm_owner *owner; /* NULL: a fork */
 	struct lpm_node *next; /* in the owner's list; NULL at its end */
 	struct lpm_node *prev; /* the first one's is the last one */
@@ -24,12 +28,20 @@ struct lpm_node {
 	uint8_t family;
 };
 
-struct lpm {
-	struct lpm_node *root4, *root6;
+_Static_assert(sizeof(struct lpm_node) == 64, "one cache line");
+
+struct lpm_family {
+	struct htab hosts; /* prefixes of all bits */
+	struct lpm_node *root; /* of all others */
+	uint8_t width; /* bits of an address */
 };
 
-/* A path has a node for each prefix length at most. */
-#define DEPTH_MAX 129
+struct lpm {
+	struct lpm_family v4, v6;
+};
+
+/* A path of the trie has a node for each prefix length at most. */
+#define DEPTH_MAX 128
 
 static struct lpm_key
 key_load4(const uint8_t a[4])
@@ -54,7 +66,6 @@ key_mask(struct lpm_key k, unsigned bits)
 	return k;
 }
 
-/* Defined for i == 128 too, where a full-length node has no children. */
 static unsigned
 key_bit(struct lpm_key k, unsigned i)
 {
@@ -85,16 +96,41 @@ key_of_prefix(const struct ip_prefix *p)
 	return key_mask(key_load6(p->addr.b), p->bits);
 }
 
-static struct lpm_node **
-root_of(struct lpm *t, uint8_t family)
+/* Fibonacci hashing, a step more than it seems to need, so that prefixes in
+ * rows of any step spread. They are ours to give: nobody outside chooses what
+ * collides. */
+static uint64_t
+key_hash(struct lpm_key k)
 {
-	return family == FAMILY_V4 ? &t->root4 : &t->root6;
+	const uint64_t golden = UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t h = k.hi * golden;
+
+	h = (h ^ h >> 32 ^ k.lo) * golden;
+	h = (h ^ h >> 32) * golden;
+	return h ^ h >> 32;
+}
+
+static struct lpm_family *
+family_of(struct lpm *t, uint8_t family)
+{
+	return family == FAMILY_V4 ? &t->v4 : &t->v6;
 }
 
 struct lpm *
 lpm_new(void)
 {
-	return calloc(1, sizeof(struct lpm));
+	struct lpm *t = calloc(1, sizeof(*t));
+
+	if (t == NULL)
+		return NULL;
+	t->v4.width = 32;
+	t->v6.width = 128;
+	if (htab_init(&t->v4.hosts, NULL) != 0 ||
+	    htab_init(&t->v6.hosts, NULL) != 0) {
+		lpm_free(t);
+		return NULL;
+	}
+	return t;
 }
 
 static void
@@ -154,13 +190,36 @@ free_tree(struct lpm_node *root)
 	}
 }
 
+static void
+free_hosts(struct htab *hosts)
+{
+	struct htab_node *h = htab_walk(hosts, NULL);
+
+	while (h != NULL) {
+		struct lpm_node *n = CONTAINER_OF(h, struct lpm_node, host);
+
+		h = htab_walk(hosts, h);
+		*n->owner = (struct lpm_owner){0};
+		free(n);
+	}
+	htab_fini(hosts);
+}
+
+static void
+free_family(struct lpm_family *f)
+{
+	free_tree(f->root);
+	if (f->hosts.bucket != NULL)
+		free_hosts(&f->hosts);
+}
+
 void
 lpm_free(struct lpm *t)
 {
 	if (t == NULL)
 		return;
-	free_tree(t->root4);
-	free_tree(t->root6);
+	free_family(&t->v4);
+	free_family(&t->v6);
 	free(t);
 }
 
@@ -208,12 +267,11 @@ attach(struct lpm_node **link, struct lpm_key key, unsigned bits,
 	return n;
 }
 
-int
-lpm_insert(struct lpm *t, const struct ip_prefix *p, struct lpm_owner *o)
+/* The node of a prefix, made if need be. NULL: out of memory. */
+static struct lpm_node *
+tree_get(struct lpm_family *f, struct lpm_key key, const struct ip_prefix *p)
 {
-	struct lpm_key key = key_of_prefix(p);
-	uint8_t family = p->addr.family;
-	struct lpm_node **link = root_of(t, family);
+	struct lpm_node **link = &f->root;
 	struct lpm_node *n;
 	unsigned common = 0;
 
@@ -223,11 +281,48 @@ lpm_insert(struct lpm *t, const struct ip_prefix *p, struct lpm_owner *o)
 			break;
 		link = &n->child[key_bit(key, n->bits)];
 	}
-	if (n == NULL || n->bits != p->bits || common < p->bits) {
-		n = attach(link, key, p->bits, family, common);
-		if (n == NULL)
-			return UK_ENOMEM;
+	if (n == NULL || n->bits != p->bits || common < p->bits)
+		n = attach(link, key, p->bits, p->addr.family, common);
+	return n;
+}
+
+static struct lpm_node *
+host_find(const struct lpm_family *f, struct lpm_key key)
+{
+	struct htab_node *h = htab_first(&f->hosts, key_hash(key));
+
+	for (; h != NULL; h = htab_next(h)) {
+		struct lpm_node *n = CONTAINER_OF(h, struct lpm_node, host);
+
+		if (n->key.hi == key.hi && n->key.lo == key.lo)
+			return n;
 	}
+	return NULL;
+}
+
+static struct lpm_node *
+host_get(struct lpm_family *f, struct lpm_key key, const struct ip_prefix *p)
+{
+	struct lpm_node *n = host_find(f, key);
+
+	if (n != NULL)
+		return n;
+	n = node_new(key, p->bits, p->addr.family);
+	if (n != NULL)
+		htab_insert(&f->hosts, &n->host, key_hash(key));
+	return n;
+}
+
+int
+lpm_insert(struct lpm *t, const struct ip_prefix *p, struct lpm_owner *o)
+{
+	struct lpm_family *f = family_of(t, p->addr.family);
+	struct lpm_key key = key_of_prefix(p);
+	struct lpm_node *n =
+	    p->bits == f->width ? host_get(f, key, p) : tree_get(f, key, p);
+
+	if (n == NULL)
+		return UK_ENOMEM;
 	if (n->owner == o)
 		return 0;
 	if (n->owner != NULL)
@@ -248,20 +343,33 @@ collapse(struct lpm_node **link)
 	free(n);
 }
 
-int
-lpm_remove(struct lpm *t, const struct ip_prefix *p, struct lpm_owner *o)
+static int
+host_remove(struct lpm_family *f, struct lpm_key key, struct lpm_owner *o)
 {
-	struct lpm_key key = key_of_prefix(p);
-	struct lpm_node **link = root_of(t, p->addr.family);
+	struct lpm_node *n = host_find(f, key);
+
+	if (n == NULL || n->owner != o)
+		return UK_ENOENT;
+	owner_drop(n);
+	htab_remove(&f->hosts, &n->host);
+	free(n);
+	return 0;
+}
+
+static int
+tree_remove(struct lpm_family *f, struct lpm_key key, unsigned bits,
+    struct lpm_owner *o)
+{
+	struct lpm_node **link = &f->root;
 	struct lpm_node **up = NULL;
 	struct lpm_node *n;
 
-	while ((n = *link) != NULL && n->bits < p->bits) {
+	while ((n = *link) != NULL && n->bits < bits) {
 		up = link;
 		link = &n->child[key_bit(key, n->bits)];
 	}
-	if (n == NULL || n->bits != p->bits ||
-	    key_common(n->key, key) < p->bits || n->owner != o)
+	if (n == NULL || n->bits != bits || key_common(n->key, key) < bits ||
+	    n->owner != o)
 		return UK_ENOENT;
 	owner_drop(n);
 	collapse(link);
@@ -269,6 +377,17 @@ lpm_remove(struct lpm *t, const struct ip_prefix *p, struct lpm_owner *o)
 	if (up != NULL)
 		collapse(up);
 	return 0;
+}
+
+int
+lpm_remove(struct lpm *t, const struct ip_prefix *p, struct lpm_owner *o)
+{
+	struct lpm_family *f = family_of(t, p->addr.family);
+	struct lpm_key key = key_of_prefix(p);
+
+	if (p->bits == f->width)
+		return host_remove(f, key, o);
+	return tree_remove(f, key, p->bits, o);
 }
 
 static void
@@ -297,7 +416,7 @@ lpm_remove_owner(struct lpm *t, struct lpm_owner *o)
 
 /* A fork need not be compared: what is below it would not match either. */
 static struct lpm_owner *
-lookup(const struct lpm_node *n, struct lpm_key key)
+tree_lookup(const struct lpm_node *n, struct lpm_key key)
 {
 	struct lpm_owner *found = NULL;
 
@@ -311,16 +430,26 @@ lookup(const struct lpm_node *n, struct lpm_key key)
 	return found;
 }
 
+/* No prefix is longer than one of all bits. */
+static struct lpm_owner *
+lookup(const struct lpm_family *f, struct lpm_key key)
+{
+	const struct lpm_node *host =
+	    f->hosts.count > 0 ? host_find(f, key) : NULL;
+
+	return host != NULL ? host->owner : tree_lookup(f->root, key);
+}
+
 struct lpm_owner *
 lpm_lookup4(const struct lpm *t, const uint8_t addr[4])
 {
-	return lookup(t->root4, key_load4(addr));
+	return lookup(&t->v4, key_load4(addr));
 }
 
 struct lpm_owner *
 lpm_lookup6(const struct lpm *t, const uint8_t addr[16])
 {
-	return lookup(t->root6, key_load6(addr));
+	return lookup(&t->v6, key_load6(addr));
 }
 
 bool

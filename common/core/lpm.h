@@ -1,8 +1,11 @@
-/* lpm: longest-prefix match from IPv4 or IPv6 prefixes to owners: a binary
- * trie with path compression for each family, so that a look-up costs at
- * most one step a bit and no scan, whatever the number of prefixes.
+/* lpm: longest-prefix match from IPv4 or IPv6 prefixes to owners. Prefixes of
+ * one address (/32, /128) are in a hash table, all others in a binary trie
+ * with path compression, for each family. An address that has a prefix of its
+ * own, as the clients of a relay have, is found at a cost that does not grow
+ * with their number; any other one at no more than one step a bit.
  * One prefix has one owner; each owner can list its own prefixes.
- * Memory: heap, one node a prefix and at most one more for a fork.
+ * Memory: heap, one node of 64 bytes a prefix, and a bucket for one of a single
+ * address or at most one more node, for a fork, for any other.
  * Threads: owner only; look-ups allocate nothing. */
 #ifndef UKAI_LPM_H
 #define UKAI_LPM_H

@@ -4,6 +4,9 @@
 
 #include <sodium.h>
 
+/* libsodium and not OpenSSL 3.0, whose ladder alone is a little faster: EVP
+ * takes each key as an object, which costs more than that gains, and its base
+ * point multiplication is half as slow again (tests/bench/README.md). */
 int
 x25519(uint8_t out[X25519_LEN], const uint8_t priv[X25519_LEN],
     const uint8_t pub[X25519_LEN])

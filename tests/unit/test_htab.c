@@ -175,6 +175,39 @@ test_twin(void **state)
 	assert_int_equal(live, 0);
 }
 
+/* Each node once, also when each is taken out as soon as the next one is
+ * known. */
+static void
+test_walk(void **state)
+{
+	(void)state;
+	struct htab t;
+	struct htab_node *n;
+	size_t seen = 0;
+
+	clear_items();
+	assert_int_equal(htab_init(&t, NULL), 0);
+	assert_null(htab_walk(&t, NULL));
+	for (uint32_t i = 0; i < ITEMS; i++) {
+		/* Chains of up to three, and empty buckets. */
+		htab_insert(&t, &item[i].node, i / 3 * 5);
+		item[i].in = true;
+	}
+	n = htab_walk(&t, NULL);
+	while (n != NULL) {
+		struct item *x = CONTAINER_OF(n, struct item, node);
+
+		assert_true(x->in);
+		x->in = false;
+		seen++;
+		n = htab_walk(&t, n);
+		htab_remove(&t, &x->node);
+	}
+	assert_int_equal(seen, ITEMS);
+	assert_int_equal(t.count, 0);
+	htab_fini(&t);
+}
+
 static void
 test_no_memory(void **state)
 {
@@ -212,6 +245,7 @@ main(void)
 	    cmocka_unit_test(test_empty),
 	    cmocka_unit_test(test_chain),
 	    cmocka_unit_test(test_twin),
+	    cmocka_unit_test(test_walk),
 	    cmocka_unit_test(test_no_memory),
 	};
 

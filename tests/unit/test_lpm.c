@@ -10,8 +10,8 @@
 
 #include "core/err.h"
 
-/* The module under test is compiled in here, so that its allocations can be
- * counted and made to fail. */
+/* The module under test, and its hash table, are compiled in here, so that
+ * their allocations can be counted and made to fail. */
 static unsigned fail_at; /* fail this one of the next ones; 0: none */
 static size_t live;
 
@@ -33,9 +33,13 @@ counting_free(void *p)
 
 #define calloc failing_calloc
 #define free counting_free
+#include "core/htab.c"
 #include "core/lpm.c"
 #undef calloc
 #undef free
+
+/* An empty table: itself and the buckets of two families. */
+#define EMPTY 3
 
 static uint64_t rng = 88172645463325252;
 
@@ -144,7 +148,7 @@ test_boundary6(void **state)
 		assert_ptr_equal(lpm_lookup6(t, a), &o[bits]);
 	}
 	assert_null(lpm_lookup4(t, (const uint8_t[4]){255, 255, 255, 255}));
-	assert_int_equal(live, 1 + 129);
+	assert_int_equal(live, EMPTY + 129);
 
 	/* A sibling at every step: the most that lpm_free has to remember. */
 	for (unsigned bits = 1; bits <= 128; bits++) {
@@ -157,9 +161,101 @@ test_boundary6(void **state)
 		assert_int_equal(lpm_insert(t, &p, &o[129]), 0);
 	}
 	assert_int_equal(o[129].count, 128);
-	assert_int_equal(live, 1 + 129 + 128);
+	assert_int_equal(live, EMPTY + 129 + 128);
 	lpm_free(t);
 	assert_int_equal(o[129].count, 0);
+	assert_int_equal(live, 0);
+}
+
+/* A single address hides what covers it, moves, and lets it be seen again. */
+static void
+test_host(void **state)
+{
+	(void)state;
+	struct lpm *t = lpm_new();
+	struct lpm_owner net = {0};
+	struct lpm_owner a = {0};
+	struct lpm_owner b = {0};
+	struct ip_prefix pair = prefix4(0x0a000000, 31);
+	struct ip_prefix host = prefix4(0x0a000001, 32);
+	struct ip_prefix six = {
+	    .addr = {FAMILY_V6, {0x0a, 0, 0, 1}}, .bits = 128};
+
+	assert_int_equal(lpm_remove(t, &host, &a), UK_ENOENT);
+	assert_int_equal(lpm_insert(t, &pair, &net), 0);
+	assert_int_equal(lpm_insert(t, &host, &a), 0);
+	assert_int_equal(lpm_insert(t, &host, &a), 0);
+	assert_int_equal(a.count, 1);
+	assert_ptr_equal(lookup4(t, 0x0a000000), &net);
+	assert_ptr_equal(lookup4(t, 0x0a000001), &a);
+	assert_null(lookup4(t, 0x0a000002));
+	/* The families are apart here, too. */
+	assert_null(lpm_lookup6(t, six.addr.b));
+	assert_int_equal(lpm_insert(t, &six, &b), 0);
+	assert_ptr_equal(lpm_lookup6(t, six.addr.b), &b);
+
+	assert_int_equal(lpm_remove(t, &host, &b), UK_ENOENT);
+	assert_int_equal(lpm_insert(t, &host, &b), 0);
+	assert_int_equal(a.count, 0);
+	assert_ptr_equal(lookup4(t, 0x0a000001), &b);
+	assert_int_equal(lpm_remove(t, &host, &b), 0);
+	assert_int_equal(lpm_remove(t, &host, &b), UK_ENOENT);
+	assert_ptr_equal(lookup4(t, 0x0a000001), &net);
+	lpm_free(t);
+	assert_int_equal(b.count, 0);
+	assert_int_equal(live, 0);
+}
+
+#define ROW 1024
+
+static unsigned
+longest_chain(const struct htab *t)
+{
+	unsigned longest = 0;
+
+	for (size_t i = 0; i <= t->mask; i++) {
+		unsigned n = 0;
+
+		for (struct htab_node *h = t->bucket[i]; h; h = h->next)
+			n++;
+		longest = n > longest ? n : longest;
+	}
+	return longest;
+}
+
+static struct ip_prefix
+host6(uint64_t i, unsigned shift)
+{
+	struct ip_prefix p = {.addr.family = FAMILY_V6, .bits = 128};
+
+	store_be64(p.addr.b, shift >= 64 ? i << (shift - 64)
+			     : shift > 0 ? i >> (64 - shift)
+					 : 0);
+	store_be64(p.addr.b + 8, shift < 64 ? i << shift : 0);
+	return p;
+}
+
+/* Addresses in a row, in steps of every power of two: no long chains. */
+static void
+test_spread(void **state)
+{
+	(void)state;
+	for (unsigned step = 0; step <= 118; step++) {
+		struct lpm *t = lpm_new();
+		struct lpm_owner o = {0};
+
+		for (uint32_t i = 0; i < ROW; i++) {
+			struct ip_prefix p = prefix4(i << step % 23, 32);
+			struct ip_prefix q = host6(i, step);
+
+			assert_int_equal(lpm_insert(t, &p, &o), 0);
+			assert_int_equal(lpm_insert(t, &q, &o), 0);
+		}
+		assert_int_equal(o.count, 2 * ROW);
+		assert_true(longest_chain(&t->v4.hosts) <= 10);
+		assert_true(longest_chain(&t->v6.hosts) <= 10);
+		lpm_free(t);
+	}
 	assert_int_equal(live, 0);
 }
 
@@ -200,7 +296,7 @@ test_move(void **state)
 	assert_null(lookup4(t, 0x03000000));
 	assert_ptr_equal(lookup4(t, 0x01000000), &a);
 	lpm_remove_owner(t, &a);
-	assert_int_equal(live, 1);
+	assert_int_equal(live, EMPTY);
 	lpm_free(t);
 }
 
@@ -309,7 +405,7 @@ check_lists(const struct twin *w, const struct lpm_owner *o)
 	}
 	assert_int_equal(sum, w->n);
 	/* One node a prefix and at most one more, and the table. */
-	assert_true(live - 1 <= 2 * w->n);
+	assert_true(live - EMPTY <= 2 * w->n);
 }
 
 /* One random change, made to both; false: an allocation failed. */
@@ -371,7 +467,7 @@ test_twin(void **state)
 	assert_true(most > 100 && hits > 500);
 	for (unsigned k = 0; k < OWNERS; k++)
 		lpm_remove_owner(t, &o[k]);
-	assert_int_equal(live, 1);
+	assert_int_equal(live, EMPTY);
 	lpm_free(t);
 }
 
@@ -384,8 +480,11 @@ test_no_memory(void **state)
 	struct lpm_owner o[OWNERS] = {0};
 	size_t failed = 0;
 
-	fail_at = 1;
-	assert_null(lpm_new());
+	for (unsigned i = 1; i <= EMPTY; i++) {
+		fail_at = i;
+		assert_null(lpm_new());
+		assert_int_equal(live, 0);
+	}
 	struct lpm *t = lpm_new();
 	w.n = 0;
 	for (int i = 0; i < 1500; i++) {
@@ -406,37 +505,66 @@ test_no_memory(void **state)
 	assert_int_equal(live, 0);
 }
 
-/* 130,560 prefixes of one owner: a quadratic step anywhere takes minutes. */
+/* The hash table never gets memory to grow: slower, and right. */
 static void
-test_many(void **state)
+test_no_growth(void **state)
 {
 	(void)state;
+	struct lpm *t = lpm_new();
+	struct lpm_owner o = {0};
+
+	for (uint32_t i = 0; i < 200; i++) {
+		struct ip_prefix p = prefix4(i, 32);
+
+		fail_at = 2;
+		assert_int_equal(lpm_insert(t, &p, &o), 0);
+		fail_at = 0;
+	}
+	assert_int_equal(t->v4.hosts.mask + 1, FIRST_BUCKETS);
+	for (uint32_t i = 0; i < 201; i++)
+		assert_ptr_equal(lookup4(t, i), i < 200 ? &o : NULL);
+	lpm_free(t);
+	assert_int_equal(live, 0);
+}
+
+/* So many prefixes of one owner: a quadratic step anywhere takes minutes. */
+static void
+check_many(uint32_t n, uint32_t step, unsigned bits)
+{
 	struct lpm *t = lpm_new();
 	struct lpm_owner many = {0};
 	struct lpm_owner other = {0};
 	clock_t start = clock();
 
-	for (uint32_t i = 0; i < 130560; i++) {
-		struct ip_prefix p = prefix4(i * 2654435761u, 32);
+	for (uint32_t i = 0; i < n; i++) {
+		struct ip_prefix p = prefix4(i * step, bits);
 
 		assert_int_equal(lpm_insert(t, &p, &many), 0);
 	}
-	assert_int_equal(many.count, 130560);
-	for (uint32_t i = 0; i < 130560; i += 2) {
-		struct ip_prefix p = prefix4(i * 2654435761u, 32);
+	assert_int_equal(many.count, n);
+	for (uint32_t i = 0; i < n; i += 2) {
+		struct ip_prefix p = prefix4(i * step, bits);
 
 		assert_int_equal(lpm_insert(t, &p, &other), 0);
 	}
-	for (uint32_t i = 0; i < 130560; i++)
+	for (uint32_t i = 0; i < n; i++)
 		assert_ptr_equal(
-		    lookup4(t, i * 2654435761u), i % 2 == 0 ? &other : &many);
+		    lookup4(t, i * step), i % 2 == 0 ? &other : &many);
 	lpm_remove_owner(t, &many);
-	assert_null(lookup4(t, 2654435761u));
-	assert_int_equal(other.count, 65280);
+	assert_null(lookup4(t, step));
+	assert_int_equal(other.count, n / 2);
 	assert_true(clock() - start < 2 * CLOCKS_PER_SEC);
 	lpm_free(t);
 	assert_int_equal(other.count, 0);
 	assert_int_equal(live, 0);
+}
+
+static void
+test_many(void **state)
+{
+	(void)state;
+	check_many(130560, 2654435761u, 32);
+	check_many(65536, 1u << 16, 16);
 }
 
 int
@@ -445,9 +573,12 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_boundary),
 	    cmocka_unit_test(test_boundary6),
+	    cmocka_unit_test(test_host),
+	    cmocka_unit_test(test_spread),
 	    cmocka_unit_test(test_move),
 	    cmocka_unit_test(test_twin),
 	    cmocka_unit_test(test_no_memory),
+	    cmocka_unit_test(test_no_growth),
 	    cmocka_unit_test(test_many),
 	};
 
