@@ -1,0 +1,199 @@
+# report.awk: from results.tsv, whose lines are NETWORK ROUND PEER METRIC VALUE,
+# what -v mode says:
+#
+#   tables  Markdown: medians, and ratios to -v baseline
+#   goals   Markdown: the goals and what was reached; exit 1: not all
+#   plot    for each peer of the first network a line: name, TCP there, back,
+#           CPU there, back
+
+$5 == "failed" {
+	failures[$1 ", " $3 ": " $4]++
+	next
+}
+
+{
+	if (!($1 in networks)) {
+		networks[$1] = ++n_networks
+		network[n_networks] = $1
+	}
+	if (!(($1, $3) in known)) {
+		known[$1, $3] = 1
+		peer[$1, ++n_peers[$1]] = $3
+	}
+	value[$1, $3, $4, ++count[$1, $3, $4]] = $5 + 0
+}
+
+# Of all rounds; "" when there is nothing.
+function median(net, who, metric,	n, i, j, t, v)
+{
+	n = count[net, who, metric]
+	if (!n)
+		return ""
+	for (i = 1; i <= n; i++) {
+		t = value[net, who, metric, i]
+		for (j = i; j > 1 && v[j - 1] > t; j--)
+			v[j] = v[j - 1]
+		v[j] = t
+	}
+	return n % 2 ? v[(n + 1) / 2] : (v[n / 2] + v[n / 2 + 1]) / 2
+}
+
+# To the baseline's median; "" when one of the two is missing.
+function ratio(net, who, metric, base,		a, b)
+{
+	a = median(net, who, metric)
+	b = median(net, base, metric)
+	return a == "" || b == "" || b == 0 ? "" : a / b
+}
+
+# column TITLE, METRIC[ METRIC], FORMAT
+function column(title, metrics, format)
+{
+	titles[++n_columns] = title
+	metrics_of[n_columns] = metrics
+	formats[n_columns] = format
+}
+
+function has(net, c,	m, n, i, j)
+{
+	n = split(metrics_of[c], m, " ")
+	for (i = 1; i <= n; i++)
+		for (j = 1; j <= n_peers[net]; j++)
+			if (count[net, peer[net, j], m[i]])
+				return 1
+	return 0
+}
+
+function shown(v, format)
+{
+	return v == "" ? "–" : sprintf(format, v)
+}
+
+# One cell: "there / back".
+function cell(net, who, c, base,	m, n, i, v, text)
+{
+	n = split(metrics_of[c], m, " ")
+	for (i = 1; i <= n; i++) {
+		if (base == "")
+			v = shown(median(net, who, m[i]), formats[c])
+		else
+			v = shown(ratio(net, who, m[i], base), "%.2f")
+		text = text (i > 1 ? " / " : "") v
+	}
+	return text ~ /[0-9]/ ? text : "–"
+}
+
+function table(net, base,	c, i, line, rule)
+{
+	line = base == "" ? "| " net : "| ratio to " base
+	rule = "| ---"
+	for (c = 1; c <= n_columns; c++)
+		if (has(net, c)) {
+			line = line " | " titles[c]
+			rule = rule " | ---:"
+		}
+	print line " |\n" rule " |"
+	for (i = 1; i <= n_peers[net]; i++) {
+		line = "| " peer[net, i]
+		for (c = 1; c <= n_columns; c++)
+			if (has(net, c))
+				line = line " | " cell(net, peer[net, i], c, base)
+		print line " |"
+	}
+	print ""
+}
+
+function tables(	i, base)
+{
+	column("TCP there / back, Mbit/s", "tcp-there tcp-back", "%.0f")
+	column("8 TCP there / back, Mbit/s", "tcp8-there tcp8-back", "%.0f")
+	column("both ends' CPU there / back, s per GB",
+		"tcp-there-cpu tcp-back-cpu", "%.2f")
+	column("UDP, Mbit/s", "udp", "%.0f")
+	column("connections/s", "crr", "%.0f")
+	column("idle RTT, us", "rtt-idle", "%.0f")
+	column("RTT under load, median / p95, ms", "rtt-load rtt-load-p95",
+		"%.2f")
+	column("RSS, MiB", "rss", "%.1f")
+	for (i = 1; i <= n_networks; i++) {
+		base = network[i] == "line" ? "bare" : baseline
+		table(network[i], "")
+		if ((network[i], base) in known)
+			table(network[i], base)
+	}
+	for (i in failures)
+		print "Failed: " i ", " failures[i] " times."
+}
+
+# goal WHAT, NETWORK, PEER, METRIC, ">=" or "<=", LIMIT[, BASE]
+function goal(what, net, who, metric, sign, limit, base,	v, verdict)
+{
+	if (base == "")
+		v = median(net, who, metric)
+	else
+		v = ratio(net, who, metric, base)
+	if (v == "")
+		verdict = "missing"
+	else if (sign == ">=" ? v >= limit : v <= limit)
+		verdict = "ok"
+	else
+		verdict = "short"
+	if (verdict != "ok")
+		missed = 1
+	print "| " what " | " sign " " limit (base == "" ? "" : " x " base) \
+		" | " shown(v, "%.2f") " | " verdict " |"
+}
+
+# Issue 3's.
+function goals(	w, o)
+{
+	w = "wireguard-go"
+	o = "offload"
+	print "| ukai | wanted | measured | |\n| --- | --- | ---: | --- |"
+	goal("TCP there", o, "ukai", "tcp-there", ">=", 7.5, w)
+	goal("TCP back", o, "ukai", "tcp-back", ">=", 7.5, w)
+	goal("8 TCP there", o, "ukai", "tcp8-there", ">=", 7.5, w)
+	goal("8 TCP back", o, "ukai", "tcp8-back", ">=", 7.5, w)
+	goal("CPU per GB there", o, "ukai", "tcp-there-cpu", "<=", 0.12, w)
+	goal("CPU per GB back", o, "ukai", "tcp-back-cpu", "<=", 0.12, w)
+	goal("UDP", o, "ukai", "udp", ">=", 2.5, w)
+	goal("connections per second", o, "ukai", "crr", ">=", 2, w)
+	goal("idle RTT", o, "ukai", "rtt-idle", "<=", 0.3, w)
+	goal("RTT under load", o, "ukai", "rtt-load", "<=", 0.5, w)
+	goal("resident memory, MiB", o, "ukai", "rss", "<=", 8)
+	o = "plain"
+	goal("TCP there, plain underlay", o, "ukai", "tcp-there", ">=", 3, w)
+	goal("TCP back, plain underlay", o, "ukai", "tcp-back", ">=", 3, w)
+	o = "line"
+	w = "bare"
+	goal("up and relay, TCP there", o, "product", "tcp-there", ">=", 0.85, w)
+	goal("up and relay, TCP back", o, "product", "tcp-back", ">=", 0.85, w)
+	return missed
+}
+
+# A number for gnuplot.
+function number(v)
+{
+	return v == "" ? "NaN" : v
+}
+
+function plot(	i, net, who)
+{
+	net = network[1]
+	for (i = 1; i <= n_peers[net]; i++) {
+		who = peer[net, i]
+		print who, number(median(net, who, "tcp-there")),
+			number(median(net, who, "tcp-back")),
+			number(median(net, who, "tcp-there-cpu")),
+			number(median(net, who, "tcp-back-cpu"))
+	}
+}
+
+END {
+	if (mode == "tables")
+		tables()
+	else if (mode == "goals")
+		exit goals()
+	else if (mode == "plot")
+		plot()
+}
