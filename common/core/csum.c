@@ -4,6 +4,8 @@
 
 #include "bytes.h"
 
+#define BLOCK 64 /* bytes */
+
 /* One's complement addition: 2^64 is 1 modulo 2^16 - 1, so a carry out of 64
  * bits counts one. */
 static uint64_t
@@ -22,17 +24,18 @@ load_native(const uint8_t *b)
 	return w;
 }
 
-/* The sum is taken in native words of 64 bits and turned at the end, as RFC
- * 1071 2(B) allows. Four words a turn in two chains that meet only in the
- * carries: about 20 GB/s where one chain of 16-bit words makes 2. */
-uint64_t
-csum_add(uint64_t sum, const uint8_t *b, size_t len)
+/* Sums are taken in native words and turned at the end, as RFC 1071 2(B)
+ * allows. Blocks: four words a turn in two chains that meet only in the
+ * carries, about 20 GB/s where one chain of 16-bit words makes 2. */
+static uint64_t
+sum_blocks(const uint8_t *b, size_t blocks)
 {
+	const uint8_t *end = b + blocks * BLOCK;
 	uint64_t even = 0;
 	uint64_t odd = 0;
 	uint64_t carry = 0;
 
-	for (; len >= 32; b += 32, len -= 32) {
+	for (; b < end; b += 32) {
 		uint64_t w0 = load_native(b);
 		uint64_t w1 = load_native(b + 8);
 		uint64_t w2 = load_native(b + 16);
@@ -47,20 +50,90 @@ csum_add(uint64_t sum, const uint8_t *b, size_t len)
 		odd += w3;
 		carry += odd < w3;
 	}
-	for (; len >= 8; b += 8, len -= 8)
-		even = add_carry(even, load_native(b));
-	if (len > 0) {
-		uint8_t last[8] = {0};
+	return add_carry(add_carry(even, odd), carry);
+}
 
-		memcpy(last, b, len);
-		odd = add_carry(odd, load_native(last));
+#ifdef __x86_64__
+typedef uint64_t u64x4 __attribute__((vector_size(32)));
+
+/* Without the carries: `all` adds up words and lets them go, `high` their upper
+ * halves, which cannot overflow; the sum of the lower halves is what `all`
+ * has more. Twice as fast again, from the first-level cache. */
+__attribute__((target("avx2"))) static uint64_t
+sum_blocks_avx2(const uint8_t *b, size_t blocks)
+{
+	u64x4 all[2] = {{0}, {0}};
+	u64x4 high[2] = {{0}, {0}};
+
+	for (; blocks > 0; b += BLOCK, blocks--) {
+		u64x4 w0;
+		u64x4 w1;
+
+		memcpy(&w0, b, sizeof(w0));
+		memcpy(&w1, b + sizeof(w0), sizeof(w1));
+		all[0] += w0;
+		high[0] += w0 >> 32;
+		all[1] += w1;
+		high[1] += w1 >> 32;
 	}
+	all[0] += all[1];
+	high[0] += high[1];
+	all[0] += high[0] - (high[0] << 32);
+	return all[0][0] + all[0][1] + all[0][2] + all[0][3];
+}
+#endif
 
-	uint16_t native = csum_fold(add_carry(add_carry(even, odd), carry));
+/* What is less than a word; an odd byte is the lower in memory. */
+static uint64_t
+sum_last(const uint8_t *b, size_t len)
+{
+	uint32_t four = 0;
+	uint16_t two = 0;
+	uint16_t one = 0;
+
+	if (len & 4)
+		memcpy(&four, b, 4);
+	if (len & 2)
+		memcpy(&two, b + (len & 4), 2);
+	if (len & 1)
+		memcpy(&one, b + (len & 6), 1);
+	return (uint64_t)four + two + one;
+}
+
+/* Add what lies behind the blocks, whose sum is `native`, and turn it. */
+static uint64_t
+finish(uint64_t sum, uint64_t native, const uint8_t *b, size_t len)
+{
+	for (; len >= 8; b += 8, len -= 8)
+		native = add_carry(native, load_native(b));
+
+	uint16_t folded = csum_fold(add_carry(native, sum_last(b, len)));
 	uint8_t wire[2];
 
-	memcpy(wire, &native, sizeof(wire));
+	memcpy(wire, &folded, sizeof(wire));
 	return sum + load_be16(wire);
+}
+
+uint64_t
+csum_add_plain(uint64_t sum, const uint8_t *b, size_t len)
+{
+	uint64_t native = sum_blocks(b, len / BLOCK);
+
+	return finish(sum, native, b + len / BLOCK * BLOCK, len % BLOCK);
+}
+
+uint64_t
+csum_add(uint64_t sum, const uint8_t *b, size_t len)
+{
+#ifdef __x86_64__
+	if (len >= 2 * BLOCK && __builtin_cpu_supports("avx2")) {
+		uint64_t native = sum_blocks_avx2(b, len / BLOCK);
+
+		return finish(
+		    sum, native, b + len / BLOCK * BLOCK, len % BLOCK);
+	}
+#endif
+	return csum_add_plain(sum, b, len);
 }
 
 uint16_t
@@ -77,10 +150,12 @@ uint64_t
 csum_pseudo(const uint8_t *src, const uint8_t *dst, size_t alen, uint8_t proto,
     uint32_t len)
 {
-	uint64_t sum = csum_add(csum_add(0, src, alen), dst, alen);
+	uint64_t sum = 0;
 
-	/* len is two 16-bit words on the wire; unfolded it adds up to the
-	 * same. */
+	for (size_t i = 0; i < alen; i += 4)
+		sum += (uint64_t)load_be32(src + i) + load_be32(dst + i);
+	/* Words of 32 bits are two of 16 on the wire; unfolded it adds up to
+	 * the same. */
 	return sum + proto + len;
 }
 

@@ -9,6 +9,10 @@
  * last piece of a sum may have an odd length. */
 uint64_t csum_add(uint64_t sum, const uint8_t *b, size_t len);
 
+/* The same without the instructions that csum_add uses where the CPU has
+ * them. */
+uint64_t csum_add_plain(uint64_t sum, const uint8_t *b, size_t len);
+
 /* Fold to 16 bits; not complemented. */
 uint16_t csum_fold(uint64_t sum);
 

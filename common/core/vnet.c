@@ -11,6 +11,7 @@
 #define V6_HLEN 40
 #define UDP_HLEN 8
 #define TCP_HLEN 20
+#define PORTS_LEN 4 /* at the begin of both */
 #define SUPER_MAX 65535
 
 #define TCP_CSUM_OFFSET 16
@@ -288,15 +289,12 @@ vnet_split(const struct vnet_hdr *h, const uint8_t *pkt, size_t len,
 	return (int)s.count;
 }
 
-/* A packet that may be part of a group. */
-struct part {
-	const uint8_t *pkt;
-	const uint8_t *l4;
-	bool v4;
-	bool tcp;
-	uint32_t len; /* of the packet */
-	uint32_t hlen;
-	uint32_t payload; /* never 0 */
+/* Which packets must keep their order with this one. */
+enum {
+	PART_ALIEN, /* none: no IP packet */
+	PART_PAIR, /* all between its addresses: it shows no ports */
+	PART_FLOW, /* those of its flow; it goes up by itself */
+	PART_FIT, /* those of its flow; it may be joined */
 };
 
 /* Nothing but ACK and PSH: SYN, FIN, RST, URG end or change a connection's
@@ -307,64 +305,96 @@ tcp_is_plain(const uint8_t *l4)
 	return (l4[12] & 0xf) == 0 && (l4[13] & ~TCP_PSH) == TCP_ACK;
 }
 
-/* Options, extension headers and fragments of IP are not joined: rare, and
- * what they mean belongs to one packet. Nor is a packet that is shorter than
- * the bytes there are. */
+/* Options and extension headers of IP are not joined: rare, and what they
+ * mean belongs to one packet. Nor is a packet that is shorter than the bytes
+ * there are. */
 static bool
-part_parse(struct part *q, const struct pbuf *p, bool udp)
+part_fits(struct vnet_part *q, const struct ip_view *v, size_t len, bool udp)
+{
+	if (v->hlen != (q->v4 ? V4_HLEN : V6_HLEN) || v->total != len)
+		return false;
+	if (q->v4 && (load_be16(q->pkt + 6) & ~V4_DF) != 0)
+		return false;
+	uint32_t l4_hlen = transport_len(q->l4, v->total - v->hlen, q->tcp);
+	if (l4_hlen == 0 || v->total == v->hlen + l4_hlen)
+		return false;
+	q->len = v->total;
+	q->hlen = v->hlen + l4_hlen;
+	q->payload = v->total - q->hlen;
+	if (q->tcp)
+		return tcp_is_plain(q->l4);
+	/* Without a checksum (RFC 768): a super-packet would give it one. */
+	return udp && load_be16(q->l4 + UDP_CSUM_OFFSET) != 0;
+}
+
+/* What tells most flows apart at once. */
+static uint32_t
+part_tag(const struct vnet_part *q)
+{
+	const uint8_t *last = q->pkt + (q->v4 ? 12 : 20);
+
+	return load_be32(q->l4) + load_be32(last) * 0x9e3779b1u +
+	       load_be32(last + (q->v4 ? 4 : 16)) * 0x85ebca77u;
+}
+
+static void
+part_parse(struct vnet_part *q, const struct pbuf *p, bool udp)
 {
 	const uint8_t *pkt = pbuf_data(p);
 	struct ip_view v;
 
-	if (ip_parse(&v, pkt, p->len) != 0 || v.total != p->len)
-		return false;
+	*q = (struct vnet_part){.pkt = pkt, .kind = PART_ALIEN};
+	if (ip_parse(&v, pkt, p->len) != 0)
+		return;
 	q->v4 = v.family == FAMILY_V4;
 	q->tcp = v.proto == IPPROTO_NUM_TCP;
-	if (v.hlen != (q->v4 ? V4_HLEN : V6_HLEN) ||
-	    (!q->tcp && !(udp && v.proto == IPPROTO_NUM_UDP)))
-		return false;
-	if (q->v4 && (load_be16(pkt + 6) & ~V4_DF) != 0)
-		return false;
-	const uint8_t *l4 = pkt + v.hlen;
-	uint32_t l4_hlen = transport_len(l4, v.total - v.hlen, q->tcp);
-	if (l4_hlen == 0 || v.total == v.hlen + l4_hlen)
-		return false;
-	/* UDP without a checksum: a super-packet would give it one. */
-	if (q->tcp ? !tcp_is_plain(l4) : load_be16(l4 + UDP_CSUM_OFFSET) == 0)
-		return false;
-	q->pkt = pkt;
-	q->l4 = l4;
-	q->len = v.total;
-	q->hlen = v.hlen + l4_hlen;
-	q->payload = v.total - q->hlen;
-	return true;
+	q->kind = PART_PAIR;
+	/* Fragments belong together, and but the first they do not tell
+	 * ports. */
+	if (v.fragment || (!q->tcp && v.proto != IPPROTO_NUM_UDP) ||
+	    v.total - v.hlen < PORTS_LEN)
+		return;
+	q->l4 = pkt + v.hlen;
+	q->tag = part_tag(q);
+	q->kind = part_fits(q, &v, p->len, udp) ? PART_FIT : PART_FLOW;
 }
 
 static bool
-part_pushes(const struct part *q)
+part_pushes(const struct vnet_part *q)
 {
 	return q->tcp && (q->l4[13] & TCP_PSH) != 0;
 }
 
-/* All that a super-packet says once for all its packets. */
 static bool
-same_headers(const struct part *a, const struct part *b)
+same_pair(const struct vnet_part *a, const struct vnet_part *b)
+{
+	return a->v4 == b->v4 &&
+	       (a->v4 ? memcmp(a->pkt + 12, b->pkt + 12, 8) == 0
+		      : memcmp(a->pkt + 8, b->pkt + 8, 32) == 0);
+}
+
+static bool
+same_flow(const struct vnet_part *a, const struct vnet_part *b)
+{
+	return a->tag == b->tag && a->tcp == b->tcp && same_pair(a, b) &&
+	       memcmp(a->l4, b->l4, PORTS_LEN) == 0;
+}
+
+/* All else that a super-packet says once for all its packets. */
+static bool
+same_headers(const struct vnet_part *a, const struct vnet_part *b)
 {
 	const uint8_t *x = a->pkt;
 	const uint8_t *y = b->pkt;
 
-	if (a->v4 != b->v4 || a->tcp != b->tcp || a->hlen != b->hlen)
+	if (a->hlen != b->hlen)
 		return false;
-	/* v4: TOS; DF, TTL; addresses. v6: class, flow label; hop limit,
-	 * addresses. */
-	if (a->v4 ? memcmp(x, y, 2) != 0 || memcmp(x + 6, y + 6, 4) != 0 ||
-			memcmp(x + 12, y + 12, 8) != 0
-		  : memcmp(x, y, 4) != 0 || memcmp(x + 6, y + 6, 34) != 0)
+	/* v4: TOS; DF, TTL, protocol. v6: class, flow label; hop limit. */
+	if (a->v4 ? x[1] != y[1] || memcmp(x + 6, y + 6, 4) != 0
+		  : memcmp(x, y, 4) != 0 || memcmp(x + 6, y + 6, 2) != 0)
 		return false;
 	x = a->l4;
 	y = b->l4;
-	if (memcmp(x, y, 4) != 0) /* ports */
-		return false;
 	/* ACK number; window; urgent pointer and options. */
 	return !a->tcp || (memcmp(x + 8, y + 8, 4) == 0 &&
 			      memcmp(x + 14, y + 14, 2) == 0 &&
@@ -372,17 +402,18 @@ same_headers(const struct part *a, const struct part *b)
 				  a->hlen - (size_t)(x - a->pkt) - 18) == 0);
 }
 
-/* Is q what a group of k packets of `total` bytes goes on with? */
+/* Is q what the group goes on with? */
 static bool
-part_follows(
-    const struct part *lead, const struct part *q, unsigned k, uint32_t total)
+part_follows(const struct vnet_open *o, const struct vnet_part *q)
 {
+	const struct vnet_part *lead = &o->lead;
+
 	if (!same_headers(lead, q) || q->payload > lead->payload ||
-	    total + q->payload > SUPER_MAX)
+	    o->total + q->payload > SUPER_MAX)
 		return false;
 	if (q->tcp &&
 	    load_be32(q->l4 + 4) !=
-		(uint32_t)(load_be32(lead->l4 + 4) + total - lead->hlen))
+		(uint32_t)(load_be32(lead->l4 + 4) + o->total - lead->hlen))
 		return false;
 	/* Whoever splits the super-packet again lets the ID count up from the
 	 * first. With DF set and no fragment the ID means nothing and "MUST"
@@ -390,13 +421,14 @@ part_follows(
 	 * counter, chance. Without DF it may be needed to put fragments
 	 * together further on, so that it must come out as it went in. */
 	if (q->v4 && (load_be16(q->pkt + 6) & V4_DF) == 0 &&
-	    load_be16(q->pkt + 4) != (uint16_t)(load_be16(lead->pkt + 4) + k))
+	    load_be16(q->pkt + 4) !=
+		(uint16_t)(load_be16(lead->pkt + 4) + o->count))
 		return false;
 	return true;
 }
 
 static uint64_t
-part_pseudo(const struct part *q, uint32_t l4_len)
+part_pseudo(const struct vnet_part *q, uint32_t l4_len)
 {
 	uint8_t proto = q->tcp ? IPPROTO_NUM_TCP : IPPROTO_NUM_UDP;
 
@@ -407,7 +439,7 @@ part_pseudo(const struct part *q, uint32_t l4_len)
 
 /* The kernel does not check again what a super-packet holds. */
 static bool
-part_verify(const struct part *q)
+part_verify(const struct vnet_part *q)
 {
 	uint32_t l4_len = q->len - (uint32_t)(q->l4 - q->pkt);
 
@@ -417,66 +449,165 @@ part_verify(const struct part *q)
 	       0xffff;
 }
 
-/* Make the first packet's header the super-packet's, total bytes long. */
-static void
-group_finish(struct vnet_group *g, const struct part *lead, uint8_t *pkt,
-    uint32_t total, bool push)
+/* Make the first packet's header the super-packet's. Returns the vnet header
+ * for it. */
+static struct vnet_hdr
+finish_super(const struct vnet_open *o, uint8_t *pkt)
 {
+	const struct vnet_part *lead = &o->lead;
 	uint32_t l3_len = lead->v4 ? V4_HLEN : V6_HLEN;
+	uint32_t l4_len = o->total - l3_len;
 	uint8_t *l4 = pkt + l3_len;
 	uint16_t csum_offset = lead->tcp ? TCP_CSUM_OFFSET : UDP_CSUM_OFFSET;
 
-	g->hlen = lead->hlen;
-	g->hdr = (struct vnet_hdr){.flags = VNET_F_NEEDS_CSUM,
+	if (lead->v4) {
+		store_be16(
+		    pkt + 10, csum_update16(load_be16(pkt + 10),
+				  load_be16(pkt + 2), (uint16_t)o->total));
+		store_be16(pkt + 2, (uint16_t)o->total);
+	} else {
+		store_be16(pkt + 4, (uint16_t)(o->total - V6_HLEN));
+	}
+	if (o->push)
+		l4[13] |= TCP_PSH;
+	if (!lead->tcp)
+		store_be16(l4 + 4, (uint16_t)l4_len);
+	store_be16(l4 + csum_offset, csum_fold(part_pseudo(lead, l4_len)));
+	return (struct vnet_hdr){.flags = VNET_F_NEEDS_CSUM,
+	    .gso_type = !lead->tcp ? VNET_GSO_UDP_L4
+			: lead->v4 ? VNET_GSO_TCPV4
+				   : VNET_GSO_TCPV6,
 	    .hdr_len = (uint16_t)lead->hlen,
 	    .gso_size = (uint16_t)lead->payload,
 	    .csum_start = (uint16_t)l3_len,
 	    .csum_offset = csum_offset};
-	if (lead->tcp)
-		g->hdr.gso_type = lead->v4 ? VNET_GSO_TCPV4 : VNET_GSO_TCPV6;
-	else
-		g->hdr.gso_type = VNET_GSO_UDP_L4;
+}
 
-	if (lead->v4) {
-		store_be16(pkt + 10, csum_update16(load_be16(pkt + 10),
-					 load_be16(pkt + 2), (uint16_t)total));
-		store_be16(pkt + 2, (uint16_t)total);
-	} else {
-		store_be16(pkt + 4, (uint16_t)(total - V6_HLEN));
+/* Close a group and give it out. */
+static bool
+give(struct vnet_join *j, struct vnet_open *o, struct vnet_group *g)
+{
+	*g = (struct vnet_group){.first = o->first, .count = o->count};
+	if (o->count > 1) {
+		g->hlen = o->lead.hlen;
+		g->hdr = finish_super(o, pbuf_data(&j->p[o->first]));
 	}
-	if (push)
-		l4[13] |= TCP_PSH;
-	if (!lead->tcp)
-		store_be16(l4 + 4, (uint16_t)(total - l3_len));
-	store_be16(
-	    l4 + csum_offset, csum_fold(part_pseudo(lead, total - l3_len)));
+	*o = j->open[--j->nopen];
+	return true;
+}
+
+/* The open group that must not come after q. */
+static struct vnet_open *
+find_open(struct vnet_join *j, const struct vnet_part *q)
+{
+	if (q->kind == PART_ALIEN)
+		return NULL;
+	for (unsigned i = 0; i < j->nopen; i++) {
+		struct vnet_open *o = &j->open[i];
+
+		if (q->kind == PART_PAIR ? same_pair(&o->lead, q)
+					 : same_flow(&o->lead, q))
+			return o;
+	}
+	return NULL;
+}
+
+/* The one that has waited longest for a packet is the least likely to get
+ * one. */
+static struct vnet_open *
+least_recent(struct vnet_join *j)
+{
+	struct vnet_open *least = &j->open[0];
+
+	for (unsigned i = 1; i < j->nopen; i++)
+		if (j->open[i].last < least->last)
+			least = &j->open[i];
+	return least;
+}
+
+/* Is q, which is of that flow, of that group too? */
+static bool
+belongs(const struct vnet_open *o, const struct vnet_part *q)
+{
+	/* Sums last: they cost more than all the rest. */
+	return q->kind == PART_FIT && part_follows(o, q) &&
+	       (o->count > 1 || part_verify(&o->lead)) && part_verify(q);
+}
+
+static bool
+give_alone(struct vnet_join *j, struct vnet_group *g)
+{
+	*g = (struct vnet_group){.first = j->at++, .count = 1};
+	return true;
+}
+
+/* Put packet j->at, which is q, at the group's end. Returns true when the
+ * group is full. */
+static bool
+append(struct vnet_join *j, struct vnet_open *o, const struct vnet_part *q)
+{
+	j->next[o->last] = (uint16_t)j->at;
+	o->last = (uint16_t)j->at;
+	o->count++;
+	o->total += q->payload;
+	o->push = part_pushes(q);
+	return o->push || q->payload < o->lead.payload ||
+	       o->count == VNET_GROUP_MAX;
+}
+
+static void
+open_group(struct vnet_join *j, const struct vnet_part *q)
+{
+	j->open[j->nopen++] = (struct vnet_open){.lead = *q,
+	    .total = q->len,
+	    .first = (uint16_t)j->at,
+	    .last = (uint16_t)j->at,
+	    .count = 1};
 }
 
 void
-vnet_join(struct vnet_group *g, const struct pbuf *p, unsigned n, bool udp)
+vnet_join_begin(struct vnet_join *j, const struct pbuf *p, unsigned n, bool udp)
 {
-	struct part lead;
-	struct part q;
-	bool push = false;
+	UK_ASSERT(n <= VNET_JOIN_MAX);
+	j->p = p;
+	j->n = n;
+	j->udp = udp;
+	j->at = 0;
+	j->nopen = 0;
+}
 
-	UK_ASSERT(n > 0);
-	*g = (struct vnet_group){.count = 1};
-	if (n == 1 || !part_parse(&lead, &p[0], udp) || part_pushes(&lead))
-		return;
-	uint32_t total = lead.len;
-	while (g->count < n && !push) {
-		if (!part_parse(&q, &p[g->count], udp) ||
-		    !part_follows(&lead, &q, g->count, total))
-			break;
-		/* Sums last: they cost more than all the rest. */
-		if ((g->count == 1 && !part_verify(&lead)) || !part_verify(&q))
-			break;
-		g->count++;
-		total += q.payload;
-		push = part_pushes(&q);
-		if (q.payload < lead.payload)
-			break;
+bool
+vnet_join_next(struct vnet_join *j, struct vnet_group *g)
+{
+	for (; j->at < j->n; j->at++) {
+		struct vnet_part q;
+		struct vnet_open *o;
+		bool leads;
+
+		part_parse(&q, &j->p[j->at], j->udp);
+		o = find_open(j, &q);
+		if (o != NULL && belongs(o, &q)) {
+			if (!append(j, o, &q))
+				continue;
+			j->at++;
+			return give(j, o, g);
+		}
+		leads = q.kind == PART_FIT && !part_pushes(&q);
+		if (o == NULL && !leads)
+			return give_alone(j, g);
+		if (o == NULL && j->nopen < VNET_OPEN_MAX) {
+			open_group(j, &q);
+			continue;
+		}
+		/* What stands before q in its flow goes up before it; else it
+		 * needs a place. Where it leads nothing it is looked at again:
+		 * more may have to go up before it. */
+		give(j, o != NULL ? o : least_recent(j), g);
+		if (leads) {
+			open_group(j, &q);
+			j->at++;
+		}
+		return true;
 	}
-	if (g->count > 1)
-		group_finish(g, &lead, pbuf_data(&p[0]), total, push);
+	return j->nopen > 0 && give(j, &j->open[0], g);
 }

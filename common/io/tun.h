@@ -12,13 +12,21 @@
 
 struct tun;
 
+/* Offloads to do without, as where the kernel lacks them. */
+enum {
+	TUN_NO_VNET_HDR = 1, /* no vnet header: one whole packet a call */
+	TUN_NO_GSO = 2,      /* with the header, but no super-packets */
+	TUN_NO_USO = 4,      /* no super-packets of UDP */
+};
+
 struct tun_conf {
 	const char *name; /* of the interface to make */
 	int fd;           /* >= 0: an open TUN descriptor to use instead, with
 	                     IFF_NO_PI; owned by tun afterwards, also on
 	                     failure */
 	uint32_t mtu;     /* set at open; 0: leave */
-	bool no_offload;  /* no vnet header, one packet a read */
+	unsigned no_offload; /* TUN_NO_..., or-ed; 0: all there is. A vnet
+	                        header of fd stays. */
 	bool shared;      /* tun_join() will follow; a device in fd cannot */
 	uint32_t headroom, tailroom; /* kept free around every packet read */
 };
@@ -63,8 +71,11 @@ uint32_t tun_mtu(const struct tun *t); /* as last seen; 1420: never seen */
  * cap must be TUN_READ_MAX. */
 int tun_read(struct tun *t, struct pbuf *out, unsigned cap);
 
-/* Write packets, joining neighbours of one flow. The headers in memory may
- * be changed. What the kernel refuses is dropped and counted. */
+/* Write packets, joining those of one flow. The order inside a flow is kept,
+ * between flows it is not (core/vnet says what a flow is). The headers in
+ * memory and the room in front of them may be changed; with 10 bytes of room
+ * a packet is written in one piece. What the kernel refuses is dropped and
+ * counted. */
 void tun_write(struct tun *t, const struct pbuf *p, unsigned n);
 
 struct tun_stats {

@@ -1,7 +1,10 @@
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/bytes.h"
+#include "core/csum.h"
 #include "core/vnet.h"
 
 #define PACKETS 256
@@ -9,9 +12,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static uint8_t slab[SLAB_LEN];
+static uint8_t slab[2 * SLAB_LEN];
 static uint8_t again[SLAB_LEN];
-static uint8_t before[SLAB_LEN];
+static uint8_t before[2 * SLAB_LEN];
+static struct vnet_join join;
 
 /* A super-packet made of a group comes apart into what it was made of, byte
  * for byte. p: views of slab, whose contents before the join are in before. */
@@ -22,21 +26,23 @@ check_group(const struct vnet_group *g, const struct pbuf *p)
 	static struct pbuf out[PACKETS];
 	struct vnet_room room = {again, sizeof(again), 16, 16};
 	size_t len = 0;
+	unsigned at = g->first;
 
-	for (unsigned i = 0; i < g->count; i++) {
+	for (unsigned i = 0; i < g->count; i++, at = join.next[at]) {
 		uint32_t skip = i == 0 ? 0 : g->hlen;
 
-		UK_ASSERT(p[i].len - skip <= sizeof(super) - len);
-		memcpy(super + len, pbuf_data(&p[i]) + skip, p[i].len - skip);
-		len += p[i].len - skip;
+		UK_ASSERT(p[at].len - skip <= sizeof(super) - len);
+		memcpy(super + len, pbuf_data(&p[at]) + skip, p[at].len - skip);
+		len += p[at].len - skip;
 	}
 	int n = vnet_split(&g->hdr, super, len, &room, out, PACKETS);
 	UK_ASSERT(n == (int)g->count);
-	for (unsigned i = 0; i < g->count; i++)
+	at = g->first;
+	for (unsigned i = 0; i < g->count; i++, at = join.next[at])
 		UK_ASSERT(
-		    out[i].len == p[i].len &&
+		    out[i].len == p[at].len &&
 		    memcmp(pbuf_data(&out[i]),
-			before + (pbuf_data(&p[i]) - slab), p[i].len) == 0);
+			before + (pbuf_data(&p[at]) - slab), p[at].len) == 0);
 }
 
 /* Bytes that nobody has looked at, in two packets. */
@@ -49,12 +55,62 @@ join_hostile(const uint8_t *b, size_t len, size_t cut)
 	struct pbuf p[2] = {pbuf_make(x, first, 0, first),
 	    pbuf_make(y, len - first, 0, len - first)};
 	struct vnet_group g;
+	unsigned packets = 0;
 
 	memcpy(x, b, first);
 	memcpy(y, b + first, len - first);
-	vnet_join(&g, p, 2, true);
+	vnet_join_begin(&join, p, 2, true);
+	while (vnet_join_next(&join, &g))
+		packets += g.count;
+	UK_ASSERT(packets == 2);
 	free(x);
 	free(y);
+}
+
+/* Behind every packet put one of another flow: the same to another port.
+ * Returns the number of packets. */
+static unsigned
+interleave(
+    const struct vnet_hdr *h, const struct pbuf *in, unsigned n, struct pbuf *p)
+{
+	for (unsigned i = 0; i < n; i++) {
+		p[2 * i] = p[2 * i + 1] = in[i];
+		p[2 * i + 1].base += SLAB_LEN;
+		memcpy(p[2 * i + 1].base, in[i].base, in[i].cap);
+		uint8_t *port = pbuf_data(&p[2 * i + 1]) + h->csum_start;
+		uint8_t *check = port + h->csum_offset;
+		uint16_t old = load_be16(port);
+		store_be16(port, (uint16_t)(old ^ 1));
+		store_be16(check,
+		    csum_update16(load_be16(check), old, load_be16(port)));
+	}
+	return 2 * n;
+}
+
+/* Two flows whose packets take turns: each keeps its order. */
+static void
+check_join(const struct pbuf *p, unsigned n)
+{
+	unsigned next[2] = {0, 1};
+	struct vnet_group g;
+
+	for (unsigned i = 0; i < n; i++) {
+		ptrdiff_t at = pbuf_data(&p[i]) - slab;
+
+		memcpy(before + at, slab + at, p[i].len);
+	}
+	vnet_join_begin(&join, p, n, true);
+	while (vnet_join_next(&join, &g)) {
+		unsigned at = g.first;
+
+		for (unsigned i = 0; i < g.count; i++, at = join.next[at]) {
+			UK_ASSERT(at == next[at % 2]);
+			next[at % 2] += 2;
+		}
+		if (g.count > 1)
+			check_group(&g, p);
+	}
+	UK_ASSERT(next[0] + next[1] == 2 * n + 1);
 }
 
 /* A vnet header, then a packet. */
@@ -62,8 +118,8 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct pbuf out[PACKETS];
-	struct vnet_room room = {slab, sizeof(slab), 16, 16};
-	struct vnet_group g;
+	static struct pbuf p[2 * PACKETS];
+	struct vnet_room room = {slab, SLAB_LEN, 16, 16};
 	struct vnet_hdr h;
 
 	if (size < VNET_HDR_LEN)
@@ -73,13 +129,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size -= VNET_HDR_LEN;
 	join_hostile(data, size, h.hdr_len);
 	int n = vnet_split(&h, data, size, &room, out, PACKETS);
-	if (n > 0)
-		memcpy(before, slab, (size_t)n * out[0].cap);
-	for (int at = 0; at < n; at += (int)g.count) {
-		vnet_join(&g, out + at, (unsigned)(n - at), true);
-		UK_ASSERT(g.count >= 1 && g.count <= (unsigned)(n - at));
-		if (g.count > 1)
-			check_group(&g, out + at);
-	}
+	if (n > 0 && h.gso_type != VNET_GSO_NONE)
+		check_join(p, interleave(&h, out, (unsigned)n, p));
 	return 0;
 }

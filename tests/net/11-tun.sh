@@ -280,6 +280,51 @@ tcp()
 	echo "#   $answer"
 }
 
+# Four files at once, and the relay lets their packets take turns: neighbours
+# are of different flows. answer: what was carried.
+# tcp_in_turn ADDR
+tcp_in_turn()
+{
+	local port pids=()
+
+	tell x relay 15000 mix
+	for port in 5001 5002 5003 5004; do
+		timeout 15 ip netns exec "$b" ncat -l --recv-only "$1" $port \
+			>"$work/got.$port" </dev/null &
+		pids+=($!)
+	done
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		[ "$(ip netns exec "$b" ss -Hltn sport ge 5001 |
+			grep -c .)" = 4 ] && break
+		sleep 0.1
+	done
+	for port in 5001 5002 5003 5004; do
+		timeout 15 ip netns exec "$a" ncat --send-only "$1" $port \
+			<"$work/file" &
+		pids+=($!)
+	done
+	wait "${pids[@]}"
+	say x total
+	hear x
+	for port in 5001 5002 5003 5004; do
+		holds "TCP in turn to $1, port $port: the same bytes" \
+			cmp "$work/file" "$work/got.$port"
+	done
+	echo "#   $answer"
+}
+
+# Super-packets are neither read nor written where a flag says so.
+# singly FLAG0 FLAG1 PATTERN
+singly()
+{
+	# shellcheck disable=SC2053 # a pattern is meant
+	[[ $1 == $3 ]] && holds "$1: read singly" \
+		[ "$(field longest_read)" -lt 1500 ]
+	# shellcheck disable=SC2053
+	[[ $2 == $3 ]] && holds "$2: written singly" \
+		[ "$(field longest_write)" -lt 1500 ]
+}
+
 # UDP from A to B with the senders' own segmentation.
 # udp WHAT ADDR PROBE-FLAG
 udp()
@@ -320,6 +365,9 @@ for to_addr in 10.11.0.2 2001:db8:11::2; do
 	is "nothing wrong" "packets=* $none *"
 	holds "USO is read" [ "$(field longest_read)" -gt 32000 ]
 	holds "USO is written" [ "$(field longest_write)" -gt 32000 ]
+	tcp_in_turn $to_addr
+	is "nothing wrong" "packets=* $none *"
+	holds "few writes" [ "$(field writes)" -lt $(($(field packets) / 4)) ]
 done
 say x rss
 kib=$(field kib)
@@ -342,36 +390,54 @@ holds "TSO all the same" [ "$(field longest_read)" -gt 32000 ]
 unpair
 
 echo "# offloads off"
-for flags in "nooffload nooffload" "nooffload -" "- nooffload"; do
+for flags in "nooffload nooffload" "nooffload -" "- nooffload" \
+	"nogso nogso" "nogso -" "- nogso" "nouso nouso" "nouso -" "- nouso"; do
 	# shellcheck disable=SC2086 # two words
 	pair 1420 $flags
 	for to_addr in 10.11.0.2 2001:db8:11::2; do
 		tcp "$flags to $to_addr" $to_addr
 		is "nothing wrong" "packets=* $none *"
+		# shellcheck disable=SC2086
+		singly $flags "no@(offload|gso)"
 		udp "$flags to $to_addr" $to_addr
 		is "nothing wrong" "packets=* $none *"
+		# shellcheck disable=SC2086
+		singly $flags "no@(offload|gso|uso)"
 	done
 	unpair
 done
 
 echo "# jumbo"
-for flags in - nooffload; do
-	pair 34736 $flags
-	tcp "MTU 34736 $flags" 10.11.0.2
-	is "nothing wrong" "packets=* $none *"
-	holds "packets of 34736 bytes" \
-		[ "$(field longest_packet)" -eq 34736 ]
+# ping_a SIZE ADDR: from A, with so many bytes of ICMP data.
+# shellcheck disable=SC2317,SC2329 # called by holds
+ping_a()
+{
+	ip netns exec "$a" ping -q -n -c 3 -i 0.01 -W 2 -M 'do' -s "$1" \
+		"$2" >"$work/ping"
+}
+
+# pings SIZE: with so many bytes of IP packet.
+pings()
+{
 	tell x relay 3000
-	holds "ping of 34736 bytes" ip netns exec "$a" \
-		ping -q -n -c 3 -i 0.01 -W 2 -M 'do' -s 34708 10.11.0.2 \
-		>/dev/null
-	holds "ping6 of 34736 bytes" ip netns exec "$a" \
-		ping -q -n -c 3 -i 0.01 -W 2 -M 'do' -s 34688 2001:db8:11::2 \
-		>/dev/null
+	holds "ping of $1 bytes" ping_a $(($1 - 28)) 10.11.0.2
+	holds "ping6 of $1 bytes" ping_a $(($1 - 48)) 2001:db8:11::2
 	say x total
 	hear x
 	is "nothing wrong" "packets=* $none *"
-	unpair
+	holds "packets of $1 bytes" [ "$(field longest_packet)" -eq "$1" ]
+}
+# The largest of which two are a super-packet still, and the largest.
+for flags in - nogso nooffload; do
+	for mtu in 34736 65535; do
+		pair $mtu $flags
+		tcp "MTU $mtu $flags" 10.11.0.2
+		is "nothing wrong" "packets=* $none *"
+		[ $mtu -gt 34736 ] || holds "packets of 34736 bytes" \
+			[ "$(field longest_packet)" -eq 34736 ]
+		pings $mtu
+		unpair
+	done
 done
 
 exit $failed

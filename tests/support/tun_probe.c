@@ -2,15 +2,15 @@
  * made. Commands come by lines on stdin, each is answered by one line; SLOT
  * is 0 or 1:
  *
- *   open SLOT NAME [nooffload] [mtu N]
+ *   open SLOT NAME [nooffload] [nogso] [nouso] [mtu N]
  *   adopt SLOT NAME [vnet] [tap] [nooffload]   by a descriptor
  *   close SLOT
  *   refresh SLOT     state, name and so on
  *   event SLOT MS    is there an event, in that time
  *   write SLOT N     N small packets
  *   read SLOT        one call
- *   relay MS         packets from each slot to the other, that long or until
- *                    the next line comes
+ *   relay MS [mix]   packets from each slot to the other, that long or until
+ *                    the next line comes; mix: the flows of a batch in turn
  *   total            what relay has carried since the last total
  *   inject WHAT      from now on the kernel behaves like that: none; nouso:
  *                    does not know that offload; nons: does not tell where
@@ -68,10 +68,17 @@ note(ssize_t r, unsigned *calls, size_t *longest)
 }
 
 ssize_t
-readv(int fd, const struct iovec *iov, int n)
+read(int fd, void *b, size_t len)
 {
 	return note(
-	    syscall(SYS_readv, fd, iov, n), &total.reads, &total.longest_read);
+	    syscall(SYS_read, fd, b, len), &total.reads, &total.longest_read);
+}
+
+ssize_t
+write(int fd, const void *b, size_t len)
+{
+	return note(syscall(SYS_write, fd, b, len), &total.writes,
+	    &total.longest_write);
 }
 
 ssize_t
@@ -143,7 +150,9 @@ open_conf(char **argv, struct tun_conf *c)
 	diag_init(&d, NULL);
 	c->headroom = HEADROOM;
 	c->tailroom = TAILROOM;
-	c->no_offload = has_word(argv, "nooffload");
+	c->no_offload = (has_word(argv, "nooffload") ? TUN_NO_VNET_HDR : 0) |
+			(has_word(argv, "nogso") ? TUN_NO_GSO : 0) |
+			(has_word(argv, "nouso") ? TUN_NO_USO : 0);
 	for (int i = 0; argv[i] != NULL && argv[i + 1] != NULL; i++)
 		if (strcmp(argv[i], "mtu") == 0)
 			c->mtu = (uint32_t)atoi(argv[i + 1]);
@@ -257,8 +266,38 @@ packet_ok(const struct pbuf *p)
 	return csum_fold(csum_add(sum, b + v.hlen, v.total - v.hlen)) == 0xffff;
 }
 
+static unsigned
+port_bits(const struct pbuf *p)
+{
+	const uint8_t *b = pbuf_data(p);
+	struct ip_view v;
+
+	if (ip_parse(&v, b, p->len) != 0 || v.total < v.hlen + 4)
+		return 0;
+	return (b[v.hlen + 1] ^ b[v.hlen + 3]) % 8u;
+}
+
+/* Let the flows, told apart by the low bits of their ports, take turns. */
+static void
+mix(struct pbuf *p, unsigned n)
+{
+	static struct pbuf mixed[TUN_READ_MAX];
+	unsigned at[8] = {0};
+	unsigned done = 0;
+
+	while (done < n) {
+		for (unsigned k = 0; k < ARRAY_LEN(at); k++) {
+			while (at[k] < n && port_bits(&p[at[k]]) != k)
+				at[k]++;
+			if (at[k] < n)
+				mixed[done++] = p[at[k]++];
+		}
+	}
+	memcpy(p, mixed, n * sizeof(*p));
+}
+
 static int
-relay_one(struct tun *in, struct tun *out)
+relay_one(struct tun *in, struct tun *out, bool in_turn)
 {
 	int n = tun_read(in, packets, TUN_READ_MAX);
 
@@ -272,6 +311,8 @@ relay_one(struct tun *in, struct tun *out)
 	total.packets += (unsigned)n;
 	if ((unsigned)n > total.most)
 		total.most = (unsigned)n;
+	if (in_turn)
+		mix(packets, (unsigned)n);
 	tun_write(out, packets, (unsigned)n);
 	return n;
 }
@@ -284,12 +325,13 @@ cmd_relay(char **argv)
 	struct pollfd p[3] = {{.fd = STDIN_FILENO, .events = POLLIN},
 	    {.fd = tun_fd(tun[0]), .events = POLLIN},
 	    {.fd = tun_fd(tun[1]), .events = POLLIN}};
+	bool in_turn = has_word(argv, "mix");
 
 	while (clock_now().mono_ns < until) {
 		if (poll(p, 3, 100) > 0 && p[0].revents != 0)
 			break;
-		if (relay_one(tun[0], tun[1]) < 0 ||
-		    relay_one(tun[1], tun[0]) < 0)
+		if (relay_one(tun[0], tun[1], in_turn) < 0 ||
+		    relay_one(tun[1], tun[0], in_turn) < 0)
 			break;
 	}
 	puts("ok");

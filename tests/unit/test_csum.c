@@ -34,6 +34,16 @@ naive_sum(uint16_t start, const uint8_t *b, size_t len)
 	return (uint16_t)sum;
 }
 
+/* csum_add, whichever instructions it uses here, and without them. */
+static void
+check_add(uint16_t start, const uint8_t *b, size_t len)
+{
+	uint16_t want = naive_sum(start, b, len);
+
+	assert_int_equal(csum_fold(csum_add(start, b, len)), want);
+	assert_int_equal(csum_fold(csum_add_plain(start, b, len)), want);
+}
+
 static void
 test_table(void **state)
 {
@@ -92,15 +102,14 @@ test_lengths(void **state)
 {
 	(void)state;
 	static uint8_t b[2100];
+	static uint8_t ones[65536];
 
 	for (int fill = 0; fill < 2; fill++) {
 		for (size_t i = 0; i < sizeof(b); i++)
 			b[i] = fill == 0 ? 0xff : (uint8_t)rnd();
-		for (size_t len = 0; len < 200; len++)
+		for (size_t len = 0; len < 400; len++)
 			for (size_t at = 0; at < 8; at++)
-				assert_int_equal(
-				    csum_fold(csum_add(0, b + at, len)),
-				    naive_sum(0, b + at, len));
+				check_add(0, b + at, len);
 	}
 	for (int i = 0; i < 2000; i++) {
 		size_t len = rnd() % 2000;
@@ -109,9 +118,15 @@ test_lengths(void **state)
 
 		for (size_t k = 0; k < 8; k++)
 			b[rnd() % sizeof(b)] = (uint8_t)rnd();
-		assert_int_equal(csum_fold(csum_add(start, b + at, len)),
-		    naive_sum(start, b + at, len));
+		check_add(start, b + at, len);
 	}
+	memset(ones, 0xff, sizeof(ones));
+	check_add(1, ones, sizeof(ones));
+	/* lower halves that are all carries, upper ones that are none */
+	for (size_t i = 0; i < sizeof(ones); i++)
+		ones[i] = i % 8 < 4 ? 0xff : 0;
+	check_add(1, ones, sizeof(ones));
+	check_add(1, ones + 4, sizeof(ones) - 4);
 }
 
 static void
