@@ -487,7 +487,8 @@ finish_super(const struct vnet_open *o, uint8_t *pkt)
 static bool
 give(struct vnet_join *j, struct vnet_open *o, struct vnet_group *g)
 {
-	*g = (struct vnet_group){.first = o->first, .count = o->count};
+	*g = (struct vnet_group){
+	    .first = o->first, .count = o->count, .tag = o->lead.tag};
 	if (o->count > 1) {
 		g->hlen = o->lead.hlen;
 		g->hdr = finish_super(o, pbuf_data(&j->p[o->first]));
@@ -535,9 +536,9 @@ belongs(const struct vnet_open *o, const struct vnet_part *q)
 }
 
 static bool
-give_alone(struct vnet_join *j, struct vnet_group *g)
+give_alone(struct vnet_join *j, const struct vnet_part *q, struct vnet_group *g)
 {
-	*g = (struct vnet_group){.first = j->at++, .count = 1};
+	*g = (struct vnet_group){.first = j->at++, .count = 1, .tag = q->tag};
 	return true;
 }
 
@@ -594,7 +595,7 @@ vnet_join_next(struct vnet_join *j, struct vnet_group *g)
 		}
 		leads = q.kind == PART_FIT && !part_pushes(&q);
 		if (o == NULL && !leads)
-			return give_alone(j, g);
+			return give_alone(j, &q, g);
 		if (o == NULL && j->nopen < VNET_OPEN_MAX) {
 			open_group(j, &q);
 			continue;

@@ -71,6 +71,7 @@ struct vnet_group {
 	unsigned first; /* index of its first packet; of the one after packet
 			   i: next[i] of struct vnet_join */
 	unsigned count; /* packets in the group, >= 1 */
+	uint32_t tag; /* of the flow; 0 for what shows no ports */
 	uint32_t hlen; /* IP and transport header bytes that the packets
 			  after the first leave out; 0 when count is 1 */
 };

@@ -8,12 +8,21 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-/* Datagrams of the device's own (handshakes, queued packets) sent in one turn
- * of the loop before data gets its turn again. */
-#define OWN_BUDGET 64
+/* What the device has waiting (handshakes, queued packets) done in one turn of
+ * the loop before data gets its turn again. Less than one receive can bring:
+ * of a flood of handshakes more must come than go, or they would never pile up
+ * in the device, which tells by that that it is under load. */
+#define OWN_BUDGET 8
 
 #define ICMP_HOST_UNREACHABLE 1
 #define ICMPV6_ADDRESS_UNREACHABLE 3
+
+/* One queue of the TUN device. */
+struct lane_queue {
+	struct lane *lane;
+	unsigned number;
+	struct watch *watch;
+};
 
 struct lane {
 	struct lane_shared *shared;
@@ -27,8 +36,11 @@ struct lane {
 	bool threaded, running;
 	atomic_bool stopping;
 
-	struct watch *on_tun, *on_udp4, *on_udp6;
+	struct lane_queue queue[TUN_QUEUES];
+	unsigned queues;
+	struct watch *on_udp4, *on_udp6;
 	struct watch *on_again; /* more is to be sent, or the thread to end */
+	bool again; /* it was raised for the former */
 
 	/* What the full UDP socket would not take yet. */
 	struct dgram *unsent;
@@ -79,7 +91,8 @@ give_device(struct lane *l)
 static void
 wait_for_room(struct lane *l, int family)
 {
-	watch_wait(l->on_tun, family == FAMILY_NONE, false);
+	for (unsigned i = 0; i < l->queues; i++)
+		watch_wait(l->queue[i].watch, family == FAMILY_NONE, false);
 	if (l->on_udp4)
 		watch_wait(l->on_udp4, true, family == FAMILY_V4);
 	if (l->on_udp6)
@@ -121,18 +134,20 @@ send_own(struct lane *l, struct uk_time now, bool *sooner)
 	struct wg_device *d = take_device(l);
 	int did = wg_device_next(d, now, &l->own);
 
+	/* With the lock: another lane that finds the queue empty may send what
+	 * is newer at once, and must not overtake. */
+	if (did == 1)
+		transmit(l, &l->own.dgram, 1);
 	*sooner = wg_device_deadline(d) < l->shared->armed_ns;
 	if (did == 0)
 		publish_stats(l);
 	give_device(l);
-	if (did == 1)
-		transmit(l, &l->own.dgram, 1);
 	return did;
 }
 
-/* More than the budget: go on after other events had their turn, so that a
- * flood of handshakes does not stop the data. While a socket is full,
- * udp_writable() goes on. */
+/* More than the budget: go on after other events had their turn, and not with
+ * each of them, so that a flood of handshakes does not stop the data. While a
+ * socket is full, udp_writable() goes on. */
 static void
 drain(struct lane *l, struct uk_time now)
 {
@@ -140,10 +155,14 @@ drain(struct lane *l, struct uk_time now)
 	bool sooner = false;
 	int did = 1;
 
+	if (l->again)
+		return;
 	while (l->unsent_count == 0 && did != 0 && left-- > 0)
 		did = send_own(l, now, &sooner);
-	if (did != 0 && l->unsent_count == 0)
+	if (did != 0 && l->unsent_count == 0) {
+		l->again = true;
 		watch_raise(l->on_again);
+	}
 	if (sooner)
 		l->shared->sooner(l->shared->arg);
 }
@@ -191,7 +210,8 @@ is_ready(struct lane *l, struct uk_time now, bool *up)
 static void
 tun_readable(void *arg)
 {
-	struct lane *l = arg;
+	struct lane_queue *q = arg;
+	struct lane *l = q->lane;
 	struct uk_time now = clock_now();
 	bool ready, up;
 	int n = 0;
@@ -201,9 +221,9 @@ tun_readable(void *arg)
 	if (!up && !l->threaded)
 		l->shared->stirred(l->shared->arg);
 	if (ready)
-		n = tun_read(l->tun, l->packet, TUN_READ_MAX);
+		n = tun_read(l->tun, q->number, l->packet, TUN_READ_MAX);
 	if (n < 0) {
-		watch_wait(l->on_tun, false, false);
+		watch_wait(q->watch, false, false);
 		l->shared->gone(l->shared->arg);
 		return;
 	}
@@ -278,6 +298,7 @@ called_again(void *arg)
 {
 	struct lane *l = arg;
 
+	l->again = false;
 	if (atomic_load(&l->stopping))
 		uv_stop(l->loop);
 	else
@@ -300,6 +321,23 @@ settle_loop(struct lane *l)
 		uv_run(l->loop, UV_RUN_DEFAULT);
 }
 
+static bool
+watch_tun(struct lane *l)
+{
+	for (unsigned i = 0; i < tun_queues(l->tun); i++) {
+		struct lane_queue *q = &l->queue[i];
+
+		*q = (struct lane_queue){.lane = l, .number = i};
+		q->watch =
+		    watch_fd(l->loop, tun_fd(l->tun, i), tun_readable, NULL, q);
+		if (!q->watch)
+			return false;
+		watch_wait(q->watch, true, false);
+		l->queues++;
+	}
+	return true;
+}
+
 int
 lane_open(struct lane **out, struct lane_shared *shared, uv_loop_t *loop,
     struct tun *tun, enum aead_kind aead)
@@ -319,13 +357,11 @@ lane_open(struct lane **out, struct lane_shared *shared, uv_loop_t *loop,
 	l->engine = aead_engine_new(aead);
 	l->tx = wg_tx_new();
 	l->rx = wg_rx_new();
-	l->on_tun = watch_fd(l->loop, tun_fd(tun), tun_readable, NULL, l);
 	l->on_again = watch_call(l->loop, called_again, l);
-	if (!l->engine || !l->tx || !l->rx || !l->on_tun || !l->on_again) {
+	if (!l->engine || !l->tx || !l->rx || !l->on_again || !watch_tun(l)) {
 		lane_close(l);
 		return UK_ENOMEM;
 	}
-	watch_wait(l->on_tun, true, false);
 	*out = l;
 	return 0;
 }
@@ -340,7 +376,8 @@ lane_close(struct lane *l)
 		take_device(l);
 		give_device(l);
 	}
-	watch_close(l->on_tun);
+	for (unsigned i = 0; i < l->queues; i++)
+		watch_close(l->queue[i].watch);
 	watch_close(l->on_again);
 	settle_loop(l);
 	if (l->threaded)

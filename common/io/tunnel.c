@@ -460,7 +460,6 @@ open_lanes(struct tunnel *t, struct diag *d)
 	    .fd = t->conf.tun_fd,
 	    .mtu = t->conf.mtu,
 	    .no_offload = t->conf.no_offload,
-	    .shared = wanted > 1,
 	    .headroom = WG_SEAL_HEADROOM,
 	    .tailroom = WG_SEAL_TAILROOM};
 	int err = 0;

@@ -29,8 +29,9 @@
 /* What one GRO message, or one super-packet from TUN, holds. */
 #define BATCH 45
 #define PACKET_LEN 1420
-#define SEALED_LEN (PACKET_LEN + WG_DATA_OVERHEAD) /* no padding past the MTU  \
-						    */
+#define SEALED_LEN                                                             \
+	(PACKET_LEN + WG_DATA_OVERHEAD) /* no padding past the MTU             \
+					 */
 #define STRIDE 1536
 /* Datagrams prepared for each client, sent over and over. */
 #define PREPARED (BATCH * 200)
@@ -101,11 +102,11 @@ udp_send(struct udp *u, struct dgram *d, unsigned n)
 }
 
 int
-tun_read(struct tun *t, struct pbuf *out, unsigned cap)
+tun_read(struct tun *t, unsigned queue, struct pbuf *out, unsigned cap)
 {
 	const struct client *c = &client[t->of[t->client]];
 
-	UK_ASSERT(cap >= BATCH);
+	UK_ASSERT(queue == 0 && cap >= BATCH);
 	for (unsigned i = 0; i < BATCH; i++) {
 		out[i] =
 		    pbuf_make(t->slab[i], STRIDE, WG_SEAL_HEADROOM, PACKET_LEN);
@@ -141,9 +142,17 @@ udp_close(struct udp *u)
 	close(u->fd);
 }
 
-int
-tun_fd(const struct tun *t)
+unsigned
+tun_queues(const struct tun *t)
 {
+	(void)t;
+	return 1;
+}
+
+int
+tun_fd(const struct tun *t, unsigned queue)
+{
+	(void)queue;
 	return t->fd;
 }
 
