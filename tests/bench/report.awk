@@ -111,7 +111,7 @@ function tables(	i, base)
 		"tcp-there-cpu tcp-back-cpu", "%.2f")
 	column("UDP, Mbit/s", "udp", "%.0f")
 	column("connections/s", "crr", "%.0f")
-	column("idle RTT, us", "rtt-idle", "%.0f")
+	column("idle RTT, awake / asleep, us", "rtt-idle rtt-sleep", "%.0f")
 	column("RTT under load, median / p95, ms", "rtt-load rtt-load-p95",
 		"%.2f")
 	column("RSS, MiB", "rss", "%.1f")

@@ -2,11 +2,12 @@
  *
  *	rtt ADDRESS SECONDS [PER-SECOND]
  *
- * Sends so many a second, whether or not answers come; without PER-SECOND one
- * after the answer to the other. Prints how many were sent and answered, and
- * the median and the 95th percentile in microseconds, from the call that
- * sends to the return of the one that receives. ping(8) is not used because
- * it spins while it waits, which on few processors is what it then measures. */
+ * Sends so many a second, whether or not answers come, and sleeps between:
+ * everything on the way has gone to sleep, too, and its waking up is measured.
+ * Without PER-SECOND one after the answer to the other, as ping -A, and as
+ * ping without sleeping. Prints how many were sent and answered, and the
+ * median and the 95th percentile in microseconds, from the call that sends to
+ * the return of the one that receives. */
 #include <arpa/inet.h>
 #include <err.h>
 #include <netinet/ip.h>
@@ -93,6 +94,19 @@ hear(struct state *s)
 	return true;
 }
 
+/* The same as wait_until(), awake. */
+static bool
+watch_until(int fd, double then)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	do {
+		if (poll(&p, 1, 0) > 0)
+			return true;
+	} while (now_s() < then);
+	return false;
+}
+
 /* Waits until then at most; true when there is something to hear. */
 static bool
 wait_until(int fd, double then)
@@ -111,13 +125,14 @@ wait_until(int fd, double then)
 static void
 run(struct state *s, double seconds, double per_second)
 {
+	bool (*wait)(int, double) = per_second > 0 ? wait_until : watch_until;
 	double start = now_s(), end = start + seconds, due = start;
 
 	while (due < end) {
 		probe(s);
 		due = per_second > 0 ? start + s->sent / per_second
 				     : now_s() + LATE_S;
-		while (wait_until(s->fd, due)) {
+		while (wait(s->fd, due)) {
 			if (!hear(s) || per_second > 0)
 				continue;
 			due = now_s();
