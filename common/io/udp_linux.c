@@ -44,13 +44,13 @@
 #define SEND_IOVS 512
 
 /* Socket buffers. A receiver on a busy two-core host may wait some
- * milliseconds for its core; 4 MB hold 5 ms of 5 Gbit/s (the kernel doubles
+ * milliseconds for its core; 2 MB hold 4 ms of 5 Gbit/s (the kernel doubles
  * the number and counts its overhead, half as much again at 1500 bytes).
  * More would only be queueing delay: what does not fit is better lost, so
  * that the flows inside slow down. Sending blocks on a slow link's queue,
  * which has a bound of its own, so half of that is plenty. */
-#define RECV_BUFFER_BYTES (4 << 20)
-#define SEND_BUFFER_BYTES (2 << 20)
+#define RECV_BUFFER_BYTES (2 << 20)
+#define SEND_BUFFER_BYTES (1 << 20)
 
 /* How often another free port is tried when IPv6 has IPv4's choice in use. */
 #define PORT_TRIES 100
