@@ -21,13 +21,18 @@ ip -n n2 link set vb up
 tc -n n1 qdisc add dev va root tbf rate 4mbit burst 16kb limit 64mb \
     2>/dev/null || skip "no tbf queue in this kernel"
 
+have_sockets()
+{
+	have_socket wg1 && have_socket wg2
+}
+
 wg genkey >$work/1
 wg genkey >$work/2
 ip netns exec n1 "$ukai" device -f wg1 2>$work/log1 &
 first=$!
 ip netns exec n2 "$ukai" device -f wg2 2>$work/log2 &
 second=$!
-check "both programs start" soon test -S $run/wg2.sock
+check "both programs start" soon have_sockets
 wg set wg1 private-key $work/1 listen-port 4001 peer "$(wg pubkey <$work/2)" \
     allowed-ips 10.9.0.2/32 endpoint '[2001:db8::2]:4002'
 wg set wg2 private-key $work/2 listen-port 4002 peer "$(wg pubkey <$work/1)" \

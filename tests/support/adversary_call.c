@@ -33,6 +33,10 @@ serves(struct foe *f, const struct foe_self *self)
 	return ok;
 }
 
+/* In the last byte of an index, as load_le32() gives it: which of up to 16
+ * threads this peer is dealt to, always the same one. */
+#define LANE_BITS UINT32_C(0x0f000000)
+
 /* The indices say nothing about how many there are (P7). */
 static bool
 random_indices(struct foe *f)
@@ -54,7 +58,8 @@ random_indices(struct foe *f)
 				return false;
 	}
 	foe_close(&s);
-	return all_or == UINT32_MAX && all_and == 0;
+	return (all_or | LANE_BITS) == UINT32_MAX &&
+	       (all_and & ~LANE_BITS) == 0;
 }
 
 /* Send a call that is changed by one bit in every byte of [from, to). */

@@ -23,10 +23,18 @@
 /* Both batches' memory is asked of calloc(). */
 static bool out_of_memory;
 
+/* A session to look after: how often it was freed, and whether with its keys
+ * still in it. */
+static const struct wg_session *watched;
+static unsigned freed;
+static bool freed_with_keys;
+
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t n, size_t size);
+void __wrap_free(void *p);
 extern void *__real_malloc(size_t size);
 extern void *__real_calloc(size_t n, size_t size);
+extern void __real_free(void *p);
 
 void *
 __wrap_malloc(size_t size)
@@ -38,6 +46,27 @@ void *
 __wrap_calloc(size_t n, size_t size)
 {
 	return out_of_memory ? NULL : __real_calloc(n, size);
+}
+
+void
+__wrap_free(void *p)
+{
+	static const struct wg_session zeros;
+
+	if (p && p == watched) {
+		freed++;
+		freed_with_keys = memcmp(p, &zeros, sizeof(zeros)) != 0;
+		watched = NULL;
+	}
+	__real_free(p);
+}
+
+static void
+watch(const struct wg_session *s)
+{
+	watched = s;
+	freed = 0;
+	freed_with_keys = false;
 }
 
 static uint64_t
@@ -289,6 +318,29 @@ test_counter_limit(void **state)
 	seal_and_send(tx);
 }
 
+/* Nor does the device send a keepalive or a queued packet with it. */
+static void
+test_counter_limit_of_own(void **state)
+{
+	struct wg_own own = {.queued = NULL};
+
+	(void)state;
+	w.a.peer[0]->current->send_counter = WG_REJECT_AFTER_MESSAGES;
+	wg_peer_wish(w.a.peer[0], WG_WISH_KEEPALIVE);
+	route(tx, 0, "0");
+	assert_int_equal(tx->n, 0);
+	seal_and_send(tx);
+	assert_false(wg_device_is_flushing(w.a.d, w.now.mono_ns));
+	assert_int_equal(wg_device_next(w.a.d, w.now, &own), 1);
+	assert_int_equal(pbuf_data(&own.dgram.buf)[0], WG_MSG_INITIATION);
+	while (wg_device_next(w.a.d, w.now, &own) != 0)
+		assert_null(own.queued);
+	assert_int_equal(w.a.peer[0]->queued, 1);
+	assert_true(
+	    w.a.peer[0]->current->send_counter == WG_REJECT_AFTER_MESSAGES);
+	wg_own_fini(&own);
+}
+
 /* An engine that fails where the counter is in the set. */
 struct faulty {
 	struct aead_engine engine;
@@ -377,6 +429,24 @@ test_cipher_fails(void **state)
 	assert_int_equal(pair_dropped(&w.a, WG_DROP_CRYPTO), 15);
 }
 
+/* The same for what the device seals by itself. */
+static void
+test_own_cipher_fails(void **state)
+{
+	struct wg_own own = {.queued = NULL};
+	struct aead_engine *engine = w.a.d->engine;
+	struct faulty f = faulty_at(1);
+
+	(void)state;
+	w.a.d->engine = &f.engine;
+	wg_peer_wish(w.a.peer[0], WG_WISH_KEEPALIVE);
+	assert_int_equal(wg_device_next(w.a.d, w.now, &own), UK_EAGAIN);
+	assert_int_equal(wg_device_next(w.a.d, w.now, &own), 0);
+	assert_int_equal(pair_dropped(&w.a, WG_DROP_CRYPTO), 1);
+	w.a.d->engine = engine;
+	wg_own_fini(&own);
+}
+
 static void
 set_source(unsigned peer, const char *addr)
 {
@@ -406,6 +476,10 @@ test_source_forgotten(void **state)
 	assert_int_equal(w.a.peer[0]->endpoint.src.family, FAMILY_NONE);
 	assert_int_equal(w.a.peer[1]->endpoint.src.family, FAMILY_V4);
 	assert_int_equal(w.a.peer[2]->endpoint.src.family, FAMILY_V4);
+	route(tx, 0, "1");
+	set_source(1, "192.0.2.201"); /* sent from the old one, all is well */
+	seal_and_send(tx);
+	assert_int_equal(w.a.peer[1]->endpoint.src.b[3], 201);
 }
 
 /* The same for messages of the device's own: an initiation, and data. */
@@ -744,6 +818,42 @@ test_two_holders(void **state)
 	assert_int_equal(pair_dropped(&w.b, WG_DROP_INDEX), 2);
 }
 
+/* P5: keys stay where operations point at them, and are wiped as soon as
+ * none does. */
+static void
+test_wiped(void **state)
+{
+	unsigned n = arrive("0022");
+
+	(void)state;
+	watch(w.a.peer[1]->current);
+	wg_device_remove(w.a.d, w.a.peer[1]);
+	assert_int_equal(freed, 1);
+
+	watch(w.a.peer[0]->current);
+	route(tx, 10, "00");
+	seal_and_send(tx);
+	assert_int_equal(freed, 0);
+	route(tx, 10, "00");
+	route(tx2, 20, "0");
+	wg_device_remove(w.a.d, w.a.peer[0]);
+	seal_and_send(tx2);
+	assert_int_equal(freed, 0);
+	seal_and_send(tx);
+	assert_int_equal(freed, 1);
+	assert_false(freed_with_keys);
+
+	watch(w.b.peer[0]->current);
+	sort(rx, 0, 1);
+	sort(rx2, 1, n - 1);
+	end_down(&w.b);
+	open_and_accept(rx);
+	assert_int_equal(freed, 0);
+	open_and_accept(rx2);
+	assert_int_equal(freed, 1);
+	assert_false(freed_with_keys);
+}
+
 /* A batch of the session that was current when it came, and is the previous
  * one when it is accepted. */
 static void
@@ -872,7 +982,9 @@ main(void)
 	    WITH(test_full_batch),
 	    WITH(test_two_batches_out),
 	    WITH(test_counter_limit),
+	    WITH(test_counter_limit_of_own),
 	    WITH(test_cipher_fails),
+	    WITH(test_own_cipher_fails),
 	    WITH(test_source_forgotten),
 	    WITH(test_own_source_forgotten),
 	    WITH(test_order),
@@ -884,6 +996,7 @@ main(void)
 	    cmocka_unit_test(test_end_before_source),
 	    cmocka_unit_test(test_end_before_accept),
 	    WITH(test_two_holders),
+	    WITH(test_wiped),
 	    WITH(test_renewed),
 	    WITH(test_confirmed_in_batch),
 	    WITH(test_flushing),
