@@ -17,13 +17,6 @@
 #define ICMP_HOST_UNREACHABLE 1
 #define ICMPV6_ADDRESS_UNREACHABLE 3
 
-/* One queue of the TUN device. */
-struct lane_queue {
-	struct lane *lane;
-	unsigned number;
-	struct watch *watch;
-};
-
 struct lane {
 	struct lane_shared *shared;
 	struct tun *tun;
@@ -36,9 +29,7 @@ struct lane {
 	bool threaded, running;
 	atomic_bool stopping;
 
-	struct lane_queue queue[TUN_QUEUES];
-	unsigned queues;
-	struct watch *on_udp4, *on_udp6;
+	struct watch *on_tun, *on_udp4, *on_udp6;
 	struct watch *on_again; /* more is to be sent, or the thread to end */
 	bool again; /* it was raised for the former */
 
@@ -91,8 +82,7 @@ give_device(struct lane *l)
 static void
 wait_for_room(struct lane *l, int family)
 {
-	for (unsigned i = 0; i < l->queues; i++)
-		watch_wait(l->queue[i].watch, family == FAMILY_NONE, false);
+	watch_wait(l->on_tun, family == FAMILY_NONE, false);
 	if (l->on_udp4)
 		watch_wait(l->on_udp4, true, family == FAMILY_V4);
 	if (l->on_udp6)
@@ -210,8 +200,7 @@ is_ready(struct lane *l, struct uk_time now, bool *up)
 static void
 tun_readable(void *arg)
 {
-	struct lane_queue *q = arg;
-	struct lane *l = q->lane;
+	struct lane *l = arg;
 	struct uk_time now = clock_now();
 	bool ready, up;
 	int n = 0;
@@ -221,9 +210,9 @@ tun_readable(void *arg)
 	if (!up && !l->threaded)
 		l->shared->stirred(l->shared->arg);
 	if (ready)
-		n = tun_read(l->tun, q->number, l->packet, TUN_READ_MAX);
+		n = tun_read(l->tun, l->packet, TUN_READ_MAX);
 	if (n < 0) {
-		watch_wait(q->watch, false, false);
+		watch_wait(l->on_tun, false, false);
 		l->shared->gone(l->shared->arg);
 		return;
 	}
@@ -321,23 +310,6 @@ settle_loop(struct lane *l)
 		uv_run(l->loop, UV_RUN_DEFAULT);
 }
 
-static bool
-watch_tun(struct lane *l)
-{
-	for (unsigned i = 0; i < tun_queues(l->tun); i++) {
-		struct lane_queue *q = &l->queue[i];
-
-		*q = (struct lane_queue){.lane = l, .number = i};
-		q->watch =
-		    watch_fd(l->loop, tun_fd(l->tun, i), tun_readable, NULL, q);
-		if (!q->watch)
-			return false;
-		watch_wait(q->watch, true, false);
-		l->queues++;
-	}
-	return true;
-}
-
 int
 lane_open(struct lane **out, struct lane_shared *shared, uv_loop_t *loop,
     struct tun *tun, enum aead_kind aead)
@@ -357,11 +329,13 @@ lane_open(struct lane **out, struct lane_shared *shared, uv_loop_t *loop,
 	l->engine = aead_engine_new(aead);
 	l->tx = wg_tx_new();
 	l->rx = wg_rx_new();
+	l->on_tun = watch_fd(l->loop, tun_fd(tun), tun_readable, NULL, l);
 	l->on_again = watch_call(l->loop, called_again, l);
-	if (!l->engine || !l->tx || !l->rx || !l->on_again || !watch_tun(l)) {
+	if (!l->engine || !l->tx || !l->rx || !l->on_tun || !l->on_again) {
 		lane_close(l);
 		return UK_ENOMEM;
 	}
+	watch_wait(l->on_tun, true, false);
 	*out = l;
 	return 0;
 }
@@ -376,8 +350,7 @@ lane_close(struct lane *l)
 		take_device(l);
 		give_device(l);
 	}
-	for (unsigned i = 0; i < l->queues; i++)
-		watch_close(l->queue[i].watch);
+	watch_close(l->on_tun);
 	watch_close(l->on_again);
 	settle_loop(l);
 	if (l->threaded)

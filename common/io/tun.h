@@ -42,19 +42,15 @@ enum tun_state { TUN_DOWN, TUN_UP, TUN_GONE };
  * what to do. */
 int tun_open(struct tun **t, const struct tun_conf *c, struct diag *d);
 void tun_close(struct tun *t); /* the interface goes; NULL: no-op */
-/* More queues of the interface, for another thread: only tun_queues, tun_fd,
- * tun_read, tun_write, tun_stats and tun_close are for them. The kernel gives a
+/* More queues of the interface, for another thread: only tun_fd, tun_read,
+ * tun_write, tun_stats and tun_close are for them. The kernel gives a
  * flow's packets to the queue that last wrote a packet of the flow's other
  * direction, else by a hash. c is as it was for the first; an interface of
  * another's descriptor cannot be joined. Errors as tun_open. */
 int tun_join(struct tun **t, const struct tun *first, const struct tun_conf *c,
     struct diag *d);
 
-/* The queues of one thread. A flow's packets stand in one of them, so that a
- * flow that fills its queue does not hold up others: read them in turn. */
-#define TUN_QUEUES 4
-unsigned tun_queues(const struct tun *t); /* 1 to TUN_QUEUES */
-int tun_fd(const struct tun *t, unsigned queue); /* poll for reading */
+int tun_fd(const struct tun *t); /* poll for reading */
 /* Readable: call tun_refresh. The same all the time. After a second move to
  * another namespace, or without the right to hear from there, only coming up
  * is such an event: call tun_refresh once a second as well. */
@@ -68,12 +64,13 @@ const char *tun_name(const struct tun *t); /* as last seen */
 unsigned tun_ifindex(const struct tun *t); /* in its namespace; 0: unknown */
 uint32_t tun_mtu(const struct tun *t); /* as last seen; 1420: never seen */
 
-/* Read what is in a queue without waiting, until out is full or a fair batch
- * is had. Packets are finished (checksums, lengths) and valid until the next
- * call. Returns the number; 0: nothing there; UK_ENOENT: interface is gone.
- * cap must be TUN_READ_MAX. */
-int tun_read(
-    struct tun *t, unsigned queue, struct pbuf *out, unsigned cap);
+/* Read what is there without waiting, until out is full or a fair batch is
+ * had. A thread has several queues, each flow stands in one of them, and they
+ * are read in turn: a flow that fills its queue does not hold up others.
+ * Packets are finished (checksums, lengths) and valid until the next call.
+ * Returns the number; 0: nothing there; UK_ENOENT: interface is gone. cap must
+ * be TUN_READ_MAX. */
+int tun_read(struct tun *t, struct pbuf *out, unsigned cap);
 
 /* Write packets, joining those of one flow. The order inside a flow is kept,
  * between flows it is not (core/vnet says what a flow is). The headers in

@@ -42,6 +42,10 @@
 /* Of one super-packet; more is below Linux's smallest MSS. */
 #define SEGMENTS_MAX (TUN_READ_MAX - BATCH_PACKETS)
 
+/* Of one thread. Enough that two flows seldom meet, and each costs a read that
+ * finds nothing. */
+#define QUEUES 4
+
 #define ROOM_MAX 1024
 /* wg-quick's and wireguard-go's default, until the interface was seen. */
 #define MTU_UNKNOWN 1420
@@ -49,8 +53,10 @@
 static_assert(VNET_GROUP_MAX + 1 <= 1024, "a group fits UIO_MAXIOV");
 
 struct tun {
-	int fd[TUN_QUEUES]; /* the first stands for the interface, too */
+	int fd[QUEUES]; /* the first stands for the interface, too */
 	unsigned queues;
+	int poll_fd; /* epoll: all of them; -1: there is only one */
+	unsigned turn; /* of the queue to read next */
 	bool vnet; /* a vnet header before every packet */
 	bool gso; /* the kernel takes super-packets */
 	bool uso; /* of UDP too */
@@ -135,15 +141,32 @@ attach(struct tun *t, const char *name, unsigned flags, struct diag *d)
 	return 0;
 }
 
+/* One descriptor to wait for all queues. */
+static int
+poll_all(struct tun *t, struct diag *d)
+{
+	struct epoll_event e = {.events = EPOLLIN};
+	int r = 0;
+
+	t->poll_fd = epoll_create1(EPOLL_CLOEXEC);
+	for (; e.data.u32 < t->queues && t->poll_fd >= 0 && r == 0;
+	     e.data.u32++)
+		r = epoll_ctl(t->poll_fd, EPOLL_CTL_ADD, t->fd[e.data.u32], &e);
+	if (t->poll_fd >= 0 && r == 0)
+		return 0;
+	diag_error(d, "cannot watch the queues of TUN: %s", strerror(errno));
+	return UK_ESYS;
+}
+
 /* All the queues that the thread is to have. */
 static int
 attach_more(struct tun *t, const char *name, struct diag *d)
 {
 	int r = 0;
 
-	while (t->queues < TUN_QUEUES && r == 0)
+	while (t->queues < QUEUES && r == 0)
 		r = attach(t, name, 0, d);
-	return r;
+	return r == 0 ? poll_all(t, d) : r;
 }
 
 /* Make the interface. Returns 0; an error with its sentence in d. */
@@ -444,10 +467,11 @@ tun_new(int fd)
 
 	if (t == NULL)
 		return NULL;
-	for (unsigned i = 0; i < TUN_QUEUES; i++)
+	for (unsigned i = 0; i < QUEUES; i++)
 		t->fd[i] = -1;
 	t->fd[0] = fd;
 	t->queues = fd >= 0;
+	t->poll_fd = -1;
 	t->link_fd = -1;
 	t->event_fd = -1;
 	t->mtu = MTU_UNKNOWN;
@@ -520,7 +544,9 @@ tun_close(struct tun *t)
 		close(t->event_fd);
 	if (t->link_fd >= 0)
 		close(t->link_fd);
-	for (unsigned i = 0; i < TUN_QUEUES; i++)
+	if (t->poll_fd >= 0)
+		close(t->poll_fd);
+	for (unsigned i = 0; i < QUEUES; i++)
 		if (t->fd[i] >= 0)
 			close(t->fd[i]);
 	free(t->super_buf);
@@ -528,16 +554,10 @@ tun_close(struct tun *t)
 	free(t);
 }
 
-unsigned
-tun_queues(const struct tun *t)
-{
-	return t->queues;
-}
-
 int
-tun_fd(const struct tun *t, unsigned queue)
+tun_fd(const struct tun *t)
 {
-	return t->fd[queue];
+	return t->queues > 1 ? t->poll_fd : t->fd[0];
 }
 
 int
@@ -658,20 +678,37 @@ read_one(struct tun *t, unsigned queue, struct fill *f, struct pbuf *out)
 	return true;
 }
 
-int
-tun_read(struct tun *t, unsigned queue, struct pbuf *out, unsigned cap)
+/* The queues that have something, as bits. */
+static unsigned
+ready_queues(const struct tun *t)
 {
+	struct epoll_event e[QUEUES];
+	unsigned bits = 0;
+	int n;
+
+	if (t->queues == 1)
+		return 1;
+	n = epoll_wait(t->poll_fd, e, QUEUES, 0);
+	for (int i = 0; i < n; i++)
+		bits |= 1u << e[i].data.u32;
+	return bits;
+}
+
+int
+tun_read(struct tun *t, struct pbuf *out, unsigned cap)
+{
+	unsigned ready = ready_queues(t);
 	struct fill f = {0};
 
 	UK_ASSERT(cap == TUN_READ_MAX);
-	for (unsigned i = 0; i < BATCH_PACKETS && f.n < BATCH_PACKETS; i++) {
-		if (f.used >= BATCH_BYTES)
-			break;
-		if (read_one(t, queue, &f, out))
+	while (ready != 0 && f.n < BATCH_PACKETS && f.used < BATCH_BYTES) {
+		unsigned queue = t->turn++ % t->queues;
+
+		if ((ready & 1u << queue) == 0 || read_one(t, queue, &f, out))
 			continue;
 		if (f.n == 0 && errno == EBADFD)
 			return UK_ENOENT;
-		break;
+		ready &= ~(1u << queue);
 	}
 	return (int)f.n;
 }

@@ -102,11 +102,11 @@ udp_send(struct udp *u, struct dgram *d, unsigned n)
 }
 
 int
-tun_read(struct tun *t, unsigned queue, struct pbuf *out, unsigned cap)
+tun_read(struct tun *t, struct pbuf *out, unsigned cap)
 {
 	const struct client *c = &client[t->of[t->client]];
 
-	UK_ASSERT(queue == 0 && cap >= BATCH);
+	UK_ASSERT(cap >= BATCH);
 	for (unsigned i = 0; i < BATCH; i++) {
 		out[i] =
 		    pbuf_make(t->slab[i], STRIDE, WG_SEAL_HEADROOM, PACKET_LEN);
@@ -142,17 +142,9 @@ udp_close(struct udp *u)
 	close(u->fd);
 }
 
-unsigned
-tun_queues(const struct tun *t)
-{
-	(void)t;
-	return 1;
-}
-
 int
-tun_fd(const struct tun *t, unsigned queue)
+tun_fd(const struct tun *t)
 {
-	(void)queue;
 	return t->fd;
 }
 

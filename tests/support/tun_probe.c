@@ -242,12 +242,7 @@ cmd_write(char **argv)
 static void
 cmd_read(char **argv)
 {
-	struct tun *t = slot(argv[1]);
-	int n = 0;
-
-	for (unsigned q = 0; q < tun_queues(t) && n == 0; q++)
-		n = tun_read(t, q, packets, TUN_READ_MAX);
-	printf("%d\n", n);
+	printf("%d\n", tun_read(slot(argv[1]), packets, TUN_READ_MAX));
 }
 
 /* Valid to the last checksum, with the room that was asked for? */
@@ -302,9 +297,9 @@ mix(struct pbuf *p, unsigned n)
 }
 
 static int
-relay_one(struct tun *in, struct tun *out, unsigned queue, bool in_turn)
+relay_one(struct tun *in, struct tun *out, bool in_turn)
 {
-	int n = tun_read(in, queue, packets, TUN_READ_MAX);
+	int n = tun_read(in, packets, TUN_READ_MAX);
 
 	for (int i = 0; i < n; i++) {
 		total.bad += !packet_ok(&packets[i]);
@@ -322,36 +317,21 @@ relay_one(struct tun *in, struct tun *out, unsigned queue, bool in_turn)
 	return n;
 }
 
-/* All queues of a, to b. Negative: a is gone. */
-static int
-relay_all(struct tun *a, struct tun *b, bool in_turn)
-{
-	int r = 0;
-
-	for (unsigned q = 0; q < tun_queues(a) && r >= 0; q++)
-		r = relay_one(a, b, q, in_turn);
-	return r;
-}
-
 static void
 cmd_relay(char **argv)
 {
 	uint64_t until =
 	    clock_now().mono_ns + (uint64_t)atoi(argv[1]) * UK_NS_PER_MS;
-	struct pollfd p[1 + 2 * TUN_QUEUES] = {
-	    {.fd = STDIN_FILENO, .events = POLLIN}};
+	struct pollfd p[3] = {{.fd = STDIN_FILENO, .events = POLLIN},
+	    {.fd = tun_fd(tun[0]), .events = POLLIN},
+	    {.fd = tun_fd(tun[1]), .events = POLLIN}};
 	bool in_turn = has_word(argv, "mix");
-	nfds_t n = 1;
 
-	for (unsigned i = 0; i < 2; i++)
-		for (unsigned q = 0; q < tun_queues(tun[i]); q++)
-			p[n++] = (struct pollfd){
-			    .fd = tun_fd(tun[i], q), .events = POLLIN};
 	while (clock_now().mono_ns < until) {
-		if (poll(p, n, 100) > 0 && p[0].revents != 0)
+		if (poll(p, 3, 100) > 0 && p[0].revents != 0)
 			break;
-		if (relay_all(tun[0], tun[1], in_turn) < 0 ||
-		    relay_all(tun[1], tun[0], in_turn) < 0)
+		if (relay_one(tun[0], tun[1], in_turn) < 0 ||
+		    relay_one(tun[1], tun[0], in_turn) < 0)
 			break;
 	}
 	puts("ok");
