@@ -6,17 +6,17 @@
 #include <sodium.h>
 #include <string.h>
 
+static const char *const kind_names[] = {
+    [AEAD_BEST] = "best",
+    [AEAD_OPENSSL] = "openssl",
+    [AEAD_IPSEC_MB] = "ipsec-mb",
+};
+
 bool
 aead_kind_parse(const char *s, enum aead_kind *kind)
 {
-	static const char *const names[] = {
-	    [AEAD_BEST] = "best",
-	    [AEAD_OPENSSL] = "openssl",
-	    [AEAD_IPSEC_MB] = "ipsec-mb",
-	};
-
-	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-		if (strcmp(s, names[i]) == 0) {
+	for (size_t i = 0; i < ARRAY_LEN(kind_names); i++) {
+		if (strcmp(s, kind_names[i]) == 0) {
 			*kind = (enum aead_kind)i;
 			return true;
 		}
@@ -24,13 +24,17 @@ aead_kind_parse(const char *s, enum aead_kind *kind)
 	return false;
 }
 
-/* The library brings its own tests, but what must hold here is that both
- * implementations are the same function. */
-static struct aead_engine *
-ipsec_mb_checked(void)
+const char *
+aead_kind_name(enum aead_kind kind)
 {
-	struct aead_engine *e = aead_ipsec_mb_new();
+	return kind_names[kind];
+}
 
+/* The libraries bring tests of their own, but what must hold here is that all
+ * are the same function. */
+static struct aead_engine *
+checked(struct aead_engine *e)
+{
 	if (e && !aead_self_test(e)) {
 		e->free(e);
 		return NULL;
@@ -44,9 +48,9 @@ aead_engine_new(enum aead_kind kind)
 	struct aead_engine *e = NULL;
 
 	if (kind != AEAD_OPENSSL)
-		e = ipsec_mb_checked();
+		e = checked(aead_ipsec_mb_new());
 	if (!e && kind != AEAD_IPSEC_MB)
-		e = aead_openssl_new();
+		e = checked(aead_openssl_new());
 	return e;
 }
 

@@ -27,10 +27,11 @@ enum aead_kind {
 /* "best", "openssl" or "ipsec-mb", for options and environment. Returns false
  * and leaves kind alone when s is none of them. */
 bool aead_kind_parse(const char *s, enum aead_kind *kind);
+const char *aead_kind_name(enum aead_kind kind); /* the word; static */
 
 /* Returns NULL when out of memory, or when this kind is not to be had here:
- * not built with, no such processor, or it failed the self-test against
- * OpenSSL. AEAD_BEST then is OpenSSL. Takes about a millisecond. */
+ * not built with, no such processor, or its library failed the self-test
+ * against libsodium. AEAD_BEST then is OpenSSL. Takes about a millisecond. */
 struct aead_engine *aead_engine_new(enum aead_kind kind);
 void aead_engine_free(struct aead_engine *e); /* wipes; NULL: no-op */
 
@@ -42,7 +43,7 @@ struct aead_op {
 	const uint8_t *key; /* AEAD_KEY_LEN bytes; borrowed for the call */
 	uint64_t counter;
 	uint8_t *data; /* any alignment */
-	uint32_t len; /* 0 is fine; at most INT32_MAX */
+	uint32_t len; /* 0 is fine; at most AEAD_LEN_MAX */
 	int err; /* the outcome */
 };
 

@@ -23,7 +23,7 @@ struct aead_engine {
 struct aead_engine *aead_openssl_new(void);
 struct aead_engine *aead_ipsec_mb_new(void);
 
-/* Whether e computes what OpenSSL computes and refuses what is wrong; false
+/* Whether e computes what libsodium computes and refuses what is wrong; false
  * when out of memory, too. */
 bool aead_self_test(struct aead_engine *e);
 

@@ -1,6 +1,7 @@
-/* The test an implementation passes before it is used: what it seals OpenSSL
+/* The test an implementation passes before it is used: what it seals libsodium
  * opens, and the other way, which for this cipher is to say that they are the
- * same function. Random keys and counters, batches of unequal packets at odd
+ * same function. (One OpenSSL 3.0 opened what was forged: no library is taken
+ * at its word.) Random keys and counters, batches of unequal packets at odd
  * places, every length around the blocks of both primitives and of vector
  * code. About a millisecond; one buffer, since memory once touched is counted
  * against a client for good. */
@@ -20,7 +21,7 @@
 #define STRIDE(len) ((len) + AEAD_TAG_LEN + 1)
 
 struct trial {
-	struct aead_engine *e, *openssl;
+	struct aead_engine *e;
 	uint64_t random;
 	uint8_t key[BATCH][AEAD_KEY_LEN];
 	struct aead_op op[BATCH];
@@ -86,20 +87,47 @@ lay_out(struct trial *t, uint32_t first, unsigned n)
 	put_text(t, at);
 }
 
-/* Whether opener gets back the texts that sealer seals, and nothing changes
- * beside them. */
+/* Seal the texts, and let each op's length count the tag. */
 static bool
-goes_through(struct trial *t, struct aead_engine *sealer,
-    struct aead_engine *opener, uint32_t first, unsigned n)
+seal_all(struct trial *t, unsigned n, bool witness)
+{
+	if (!witness)
+		aead_seal(t->e, t->op, n);
+	for (unsigned i = 0; i < n; i++) {
+		struct aead_op *op = &t->op[i];
+
+		if (op->err)
+			return false;
+		if (witness)
+			aead_seal_once(op->data, op->key, op->counter, NULL, 0,
+			    op->data, op->len);
+		op->len += AEAD_TAG_LEN;
+	}
+	return true;
+}
+
+static void
+open_all(struct trial *t, unsigned n, bool witness)
+{
+	if (!witness)
+		aead_open(t->e, t->op, n);
+	for (unsigned i = 0; i < n && witness; i++) {
+		struct aead_op *op = &t->op[i];
+
+		op->err = aead_open_once(
+		    op->data, op->key, op->counter, NULL, 0, op->data, op->len);
+	}
+}
+
+/* Whether the texts come back, sealed or opened by the witness, and nothing
+ * changes beside them. */
+static bool
+goes_through(struct trial *t, uint32_t first, unsigned n, bool witness_seals)
 {
 	lay_out(t, first, n);
-	aead_seal(sealer, t->op, n);
-	for (unsigned i = 0; i < n; i++) {
-		if (t->op[i].err)
-			return false;
-		t->op[i].len += AEAD_TAG_LEN;
-	}
-	aead_open(opener, t->op, n);
+	if (!seal_all(t, n, witness_seals))
+		return false;
+	open_all(t, n, !witness_seals);
 	for (unsigned i = 0; i < n; i++) {
 		const struct aead_op *op = &t->op[i];
 
@@ -113,8 +141,8 @@ goes_through(struct trial *t, struct aead_engine *sealer,
 static bool
 agrees(struct trial *t, uint32_t first, unsigned n)
 {
-	return goes_through(t, t->e, t->openssl, first, n) &&
-	       goes_through(t, t->openssl, t->e, first, n);
+	return goes_through(t, first, n, false) &&
+	       goes_through(t, first, n, true);
 }
 
 /* Of two packets the first is wrong in one byte, the second is right. */
@@ -122,10 +150,8 @@ static bool
 refuses(struct trial *t, unsigned position)
 {
 	lay_out(t, REFUSED_LEN, 2);
-	aead_seal(t->openssl, t->op, 2);
+	(void)seal_all(t, 2, true);
 	t->op[0].data[position] ^= 0x10;
-	t->op[0].len += AEAD_TAG_LEN;
-	t->op[1].len += AEAD_TAG_LEN;
 	aead_open(t->e, t->op, 2);
 	return t->op[0].err == UK_EAUTH && t->op[1].err == 0;
 }
@@ -151,19 +177,15 @@ bool
 aead_self_test(struct aead_engine *e)
 {
 	struct trial *t = malloc(sizeof(*t));
-	bool ok = false;
+	bool ok;
 
 	if (!t)
 		return false;
 	t->e = e;
-	t->openssl = aead_openssl_new();
 	t->random = UINT64_C(0x9e3779b97f4a7c15);
 	for (size_t i = 0; i < PERIOD; i++)
 		t->text[i] = (uint8_t)(next_random(t) >> 32);
-	if (t->openssl) {
-		ok = passes(t);
-		aead_engine_free(t->openssl);
-	}
+	ok = passes(t);
 	free(t);
 	return ok;
 }
