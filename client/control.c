@@ -18,10 +18,8 @@ answer_status(const struct control_conf *c, struct text *out)
 {
 	struct status s = {.table = c->table, .conf = c->conf};
 
-	tunnel_status_collect(
-	    &s.tunnel, c->tunnel, tunnel_hold(c->tunnel), c->since_s);
+	tunnel_status_collect(&s.tunnel, c->tunnel, c->since_s);
 	tunnel_status_answer(status_json(&s), out);
-	tunnel_release(c->tunnel);
 }
 
 static void *

@@ -93,10 +93,8 @@ answer_status(struct relay *r, struct text *out)
 {
 	struct status s = {.conf = r->conf, .plan = &r->plan};
 
-	tunnel_status_collect(
-	    &s.tunnel, r->tunnel, tunnel_hold(r->tunnel), r->since_s);
+	tunnel_status_collect(&s.tunnel, r->tunnel, r->since_s);
 	tunnel_status_answer(status_json(&s), out);
-	tunnel_release(r->tunnel);
 }
 
 static bool

@@ -2,9 +2,31 @@
 
 #include <link.h>
 #include <malloc.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+/* Old code may have the linker write into its text, which the file does not
+ * hold. */
+static bool
+is_relocated(const struct dl_phdr_info *object)
+{
+	for (unsigned i = 0; i < object->dlpi_phnum; i++) {
+		const ElfW(Phdr) *p = &object->dlpi_phdr[i];
+		const ElfW(Dyn) *d =
+		    (const void *)(object->dlpi_addr + p->p_vaddr);
+
+		if (p->p_type != PT_DYNAMIC)
+			continue;
+		for (; d->d_tag != DT_NULL; d++)
+			if (d->d_tag == DT_TEXTREL ||
+			    (d->d_tag == DT_FLAGS &&
+				(d->d_un.d_val & DF_TEXTREL)))
+				return true;
+	}
+	return false;
+}
 
 /* Segments that are not writable hold what the file holds, so that dropping
  * their pages loses nothing. (What relocation writes to, and is made read-only
@@ -16,6 +38,8 @@ drop_object(struct dl_phdr_info *object, size_t size, void *page_size)
 	uintptr_t page = *(const uintptr_t *)page_size;
 
 	(void)size;
+	if (is_relocated(object))
+		return 0;
 	for (unsigned i = 0; i < object->dlpi_phnum; i++) {
 		const ElfW(Phdr) *p = &object->dlpi_phdr[i];
 		uintptr_t from = object->dlpi_addr + p->p_vaddr;

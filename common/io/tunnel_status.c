@@ -16,19 +16,24 @@
 #define ASK_TIMEOUT_MS 5000
 
 void
-tunnel_status_collect(struct tunnel_status *s, struct tunnel *t,
-    const struct wg_device *device, uint64_t since_s)
+tunnel_status_collect(
+    struct tunnel_status *s, struct tunnel *t, uint64_t since_s)
 {
+	const struct wg_device *device = tunnel_hold(t);
+
 	*s = (struct tunnel_status){
 	    .interface = tunnel_name(t),
 	    .since_s = since_s,
 	    .mtu = tunnel_mtu(t),
 	    .mark = tunnel_mark(t),
 	    .port = tunnel_port(t),
+	    .counted = *wg_device_stats(device),
 	    .device = device,
+	    .tunnel = t,
 	    .now_ns = clock_now().mono_ns,
 	};
 	tunnel_stats(t, &s->stats);
+	tunnel_release(t);
 }
 
 /* ---- to JSON ---- */
@@ -146,15 +151,26 @@ name_json(const json_t *names, const struct wg_key *public_key)
 	return name != NULL ? json_incref(name) : json_null();
 }
 
+static void
+peer_info(const struct tunnel_status *s, const struct wg_peer *p,
+    struct wg_peer_info *i)
+{
+	if (s->tunnel != NULL)
+		(void)tunnel_hold(s->tunnel);
+	wg_peer_info(p, s->now_ns, i);
+	if (s->tunnel != NULL)
+		tunnel_release(s->tunnel);
+}
+
 static json_t *
-peer_json(const struct wg_peer *p, uint64_t now_ns, const char *name_key,
-    const json_t *names)
+peer_json(const struct tunnel_status *s, const struct wg_peer *p,
+    const char *name_key, const json_t *names)
 {
 	json_t *o = json_object();
 	struct wg_peer_info i;
 	bool psk;
 
-	wg_peer_info(p, now_ns, &i);
+	peer_info(s, p, &i);
 	psk = !sodium_is_zero(i.psk.b, sizeof(i.psk.b));
 	sodium_memzero(&i.psk, sizeof(i.psk));
 	o = tunnel_status_put(o, "public_key", key_json(&i.public_key));
@@ -181,8 +197,8 @@ peers_json(
 	const struct wg_peer *p = NULL;
 
 	while ((p = wg_device_next_peer(s->device, p)) != NULL)
-		list = tunnel_status_push(
-		    list, peer_json(p, s->now_ns, name_key, names));
+		list =
+		    tunnel_status_push(list, peer_json(s, p, name_key, names));
 	return list;
 }
 
@@ -205,8 +221,6 @@ json_t *
 tunnel_status_add(json_t *o, const struct tunnel_status *s,
     const char *name_key, json_t *names)
 {
-	const struct wg_device_stats *stats = wg_device_stats(s->device);
-
 	o = tunnel_status_put(
 	    o, "interface", tunnel_status_ifname(s->interface));
 	o = tunnel_status_put(o, "since", number(s->since_s));
@@ -217,9 +231,10 @@ tunnel_status_add(json_t *o, const struct tunnel_status *s,
 	o = tunnel_status_put(o, "cipher", json_string(s->stats.cipher));
 	o = tunnel_status_put(
 	    o, "public_key", key_json(wg_device_public_key(s->device)));
-	o = tunnel_status_put(o, "handshakes", number(stats->handshakes));
-	o = tunnel_status_put(o, "cookies_sent", number(stats->cookies_sent));
-	o = tunnel_status_put(o, "drops", drops_json(stats, &s->stats));
+	o = tunnel_status_put(o, "handshakes", number(s->counted.handshakes));
+	o = tunnel_status_put(
+	    o, "cookies_sent", number(s->counted.cookies_sent));
+	o = tunnel_status_put(o, "drops", drops_json(&s->counted, &s->stats));
 	o = tunnel_status_put(o, "peers", peers_json(s, name_key, names));
 	json_decref(names);
 	return o;

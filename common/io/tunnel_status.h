@@ -11,9 +11,8 @@
  * Times are Unix seconds, null: never. "preshared_key" is whether there is
  * one: no secret is in here. "path" is "udp6", "udp4", or null before the
  * first handshake; "fwmark" 0: none; "workers" is the number of threads that
- * carry data and "cipher" whose code they encrypt with. All but
- * tunnel_status_collect() and tunnel_status_ask() is pure, and linear in the
- * number of peers. */
+ * carry data and "cipher" whose code they encrypt with. All is
+ * linear in the number of peers. */
 #ifndef UKAI_TUNNEL_STATUS_H
 #define UKAI_TUNNEL_STATUS_H
 
@@ -29,13 +28,17 @@ struct tunnel_status {
 	uint32_t mtu, mark;
 	uint16_t port;
 	struct tunnel_stats stats;
+	struct wg_device_stats counted;
 	const struct wg_device *device;
+	/* Held for each peer by itself, so that many do not hold up traffic;
+	 * NULL: nobody else has the device. */
+	struct tunnel *tunnel;
 	uint64_t now_ns; /* monotonic */
 };
 
-/* device is from tunnel_hold(t); s is good until it is released. */
-void tunnel_status_collect(struct tunnel_status *s, struct tunnel *t,
-    const struct wg_device *device, uint64_t since_s);
+/* Good until the loop goes on: only there are peers added and removed. */
+void tunnel_status_collect(
+    struct tunnel_status *s, struct tunnel *t, uint64_t since_s);
 
 /* ---- to JSON. What is given is taken; NULL, and all of it gone, when memory
  * was out or anything given was NULL: nothing is ever told in part. ---- */

@@ -67,6 +67,7 @@ example(void)
 			  .tun_malformed = 3},
 		.workers = 2,
 		.cipher = "openssl"},
+	    .counted = lab.a.d->stats,
 	    .device = lab.a.d,
 	    .now_ns = lab.now.mono_ns,
 	};
