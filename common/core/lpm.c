@@ -14,7 +14,7 @@ struct lpm_key {
 
 /* Holds a prefix, or is a fork: no owner, two children, where two prefixes
  * part. Everything below a node of the trie has its first `bits` bits.
- * 64 bytes: one cache line a step. */
+ * 64 bytes: one or two cache lines a step. */
 struct lpm_node {
 	union {
 		struct lpm_node *child[2]; /* by the bit after the prefix */
@@ -28,7 +28,7 @@ struct lpm_node {
 	uint8_t family;
 };
 
-_Static_assert(sizeof(struct lpm_node) == 64, "one cache line");
+_Static_assert(sizeof(struct lpm_node) == 64, "as small as can be");
 
 struct lpm_family {
 	struct htab hosts; /* prefixes of all bits */

@@ -14,6 +14,9 @@
  * in the device, which tells by that that it is under load. */
 #define OWN_BUDGET 8
 
+/* Four queues of 500 (TUN's default) super-packets, each a read. */
+#define STALE_READS 2000
+
 #define ICMP_HOST_UNREACHABLE 1
 #define ICMPV6_ADDRESS_UNREACHABLE 3
 
@@ -119,7 +122,7 @@ publish_stats(struct lane *l)
 
 /* One of the device's own messages. Returns as wg_device_next. */
 static int
-send_own(struct lane *l, struct uk_time now, bool *sooner)
+send_own(struct lane *l, struct uk_time now, bool *call)
 {
 	struct wg_device *d = take_device(l);
 	int did = wg_device_next(d, now, &l->own);
@@ -128,7 +131,8 @@ send_own(struct lane *l, struct uk_time now, bool *sooner)
 	 * is newer at once, and must not overtake. */
 	if (did == 1)
 		transmit(l, &l->own.dgram, 1);
-	*sooner = wg_device_deadline(d) < l->shared->armed_ns;
+	*call = wg_device_deadline(d) < l->shared->armed_ns ||
+		(l->threaded && wg_device_handshakes(d) > 0);
 	if (did == 0)
 		publish_stats(l);
 	give_device(l);
@@ -142,19 +146,19 @@ static void
 drain(struct lane *l, struct uk_time now)
 {
 	unsigned left = OWN_BUDGET;
-	bool sooner = false;
+	bool call = false;
 	int did = 1;
 
 	if (l->again)
 		return;
 	while (l->unsent_count == 0 && did != 0 && left-- > 0)
-		did = send_own(l, now, &sooner);
+		did = send_own(l, now, &call);
 	if (did != 0 && l->unsent_count == 0) {
 		l->again = true;
 		watch_raise(l->on_again);
 	}
-	if (sooner)
-		l->shared->sooner(l->shared->arg);
+	if (call)
+		l->shared->call(l->shared->arg);
 }
 
 static void
@@ -209,7 +213,7 @@ tun_readable(void *arg)
 	/* Packets prove that the interface is up, seen or not. */
 	if (!up && !l->threaded)
 		l->shared->stirred(l->shared->arg);
-	if (ready)
+	if (ready && l->unsent_count == 0)
 		n = tun_read(l->tun, l->packet, TUN_READ_MAX);
 	if (n < 0) {
 		watch_wait(l->on_tun, false, false);
@@ -326,14 +330,17 @@ lane_open(struct lane **out, struct lane_shared *shared, uv_loop_t *loop,
 		free(l);
 		return UK_ESYS;
 	}
+	l->own.no_handshakes = l->threaded;
 	l->engine = aead_engine_new(aead);
 	l->tx = wg_tx_new();
 	l->rx = wg_rx_new();
 	l->on_tun = watch_fd(l->loop, tun_fd(tun), tun_readable, NULL, l);
 	l->on_again = watch_call(l->loop, called_again, l);
 	if (!l->engine || !l->tx || !l->rx || !l->on_tun || !l->on_again) {
+		int err = l->engine ? UK_ENOMEM : UK_ECRYPTO;
+
 		lane_close(l);
-		return UK_ENOMEM;
+		return err;
 	}
 	watch_wait(l->on_tun, true, false);
 	*out = l;
@@ -377,6 +384,20 @@ watch_udp(struct lane *l, int family, watch_fn *readable, struct watch **w)
 	return *w != NULL;
 }
 
+/* A thread that rests does not read, so its queues may hold what was meant for
+ * a path of long ago. (The lane on the loop reads all the time.) More than the
+ * kernel queues is not read, or who sends faster could keep us here. */
+static void
+drop_stale(struct lane *l)
+{
+	bool up = wg_device_is_up(take_device(l));
+
+	give_device(l);
+	for (unsigned i = 0; l->threaded && !up && i < STALE_READS; i++)
+		if (tun_read(l->tun, l->packet, TUN_READ_MAX) <= 0)
+			return;
+}
+
 int
 lane_start(struct lane *l, struct udp *udp)
 {
@@ -384,6 +405,7 @@ lane_start(struct lane *l, struct udp *udp)
 
 	UK_ASSERT(!l->udp);
 	l->udp = udp;
+	drop_stale(l);
 	if (!watch_udp(l, FAMILY_V4, udp4_readable, &l->on_udp4) ||
 	    !watch_udp(l, FAMILY_V6, udp6_readable, &l->on_udp6))
 		goto stop;

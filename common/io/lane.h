@@ -7,7 +7,13 @@
  *
  * The device is touched under the lock and the cipher runs without it, so that
  * lanes work side by side. Each also sends what the device has of its own
- * (handshakes, queued packets), whoever brought it about.
+ * (initiations, keepalives, queued packets), whoever brought it about; others'
+ * handshakes are for the lane on the loop.
+ *
+ * Order: a flow's packets leave in order while the kernel keeps the flow in one
+ * queue, and arrive in order while the peer is on one lane. When it moves one
+ * of them, at most a batch is overtaken. The receiver's replay window is never
+ * outrun: see WG_DROP_QUEUE_FULL.
  *
  * When a socket is full the lane does not read its TUN queue until it has
  * room: nothing is queued here but the batch that did not fit. */
@@ -25,9 +31,10 @@ struct lane_shared {
 	uv_mutex_t lock; /* of the device, and of what is here */
 	struct wg_device *device;
 	uint64_t armed_ns; /* the deadline that somebody waits for */
-	/* The device's deadline is sooner than armed_ns. From any thread,
+	/* The device's deadline is sooner than armed_ns, or others' handshakes
+	 * wait, which only the lane on the loop looks at. From any thread,
 	 * without the lock. */
-	void (*sooner)(void *arg);
+	void (*call)(void *arg);
 	/* The interface is gone; from any thread, without the lock. */
 	void (*gone)(void *arg);
 	/* Packets come although the device is down; only from a lane on the
@@ -47,14 +54,16 @@ struct lane_stats {
 
 /* A lane that runs on this loop; loop NULL: on a thread of its own, while it
  * has sockets. tun is the caller's, and outlives the lane.
- * Returns 0; UK_ENOMEM; UK_ESYS. */
+ * Returns 0; UK_ECRYPTO (no such cipher here); UK_ENOMEM; UK_ESYS. */
 int lane_open(struct lane **l, struct lane_shared *shared, uv_loop_t *loop,
     struct tun *tun, enum aead_kind aead);
 /* Without sockets by now. NULL: no-op. */
 void lane_close(struct lane *l);
 
-/* Receive and send with these sockets, which are the lane's from here on, also
- * when this fails. Returns 0; UK_ENOMEM; UK_ESYS (no thread). */
+/* Receive and send with these sockets, which are the lane's from here on; when
+ * this fails they are closed. Not under the lock. What the interface had for
+ * the lane from before the device was up is dropped.
+ * Returns 0; UK_ENOMEM; UK_ESYS (no thread). */
 int lane_start(struct lane *l, struct udp *udp);
 /* Close them; a thread ends. What was not sent is counted as that. Not under
  * the lock. No sockets: no-op. */

@@ -29,7 +29,7 @@ struct tunnel {
 	uint16_t port; /* what it came to, last time */
 	uint32_t mark;
 
-	struct watch *on_tun_event, *on_gone, *on_sooner;
+	struct watch *on_tun_event, *on_gone, *on_call;
 	struct watch *on_deadline, *on_look;
 	bool ended;
 };
@@ -109,11 +109,20 @@ deadline_passed(void *arg)
 }
 
 static void
-on_lane_sooner(void *arg)
+on_lane_call(void *arg)
 {
 	struct tunnel *t = arg;
 
-	watch_raise(t->on_sooner);
+	watch_raise(t->on_call);
+}
+
+static void
+called(void *arg)
+{
+	struct tunnel *t = arg;
+
+	arm(t);
+	lane_drain(t->lane[0]);
 }
 
 static void
@@ -173,24 +182,33 @@ open_all(struct tunnel *t, uint16_t port, struct udp **udp, struct diag *d)
 	return err;
 }
 
+/* Those that are open are closed, and not before new ones are. An error, with
+ * its sentence in d: what was open still is; after UK_ENOMEM or UK_ESYS perhaps
+ * nothing is. */
 static int
 open_sockets(struct tunnel *t, uint16_t port, struct diag *d)
 {
 	struct udp *udp[WG_LANES_MAX];
 	int err = open_all(t, port, udp, d);
-	unsigned n = 0;
+	unsigned held, n = 0;
 
 	if (err)
 		return err;
+	held = suspend(t);
+	port = udp_port(udp[0]);
 	close_sockets(t);
-	t->port = udp_port(udp[0]);
 	for (; n < t->lanes && err == 0; n++)
 		err = lane_start(t->lane[n], udp[n]);
-	if (err == 0)
-		return 0;
-	while (n < t->lanes)
-		udp_close(udp[n++]);
-	close_sockets(t);
+	if (err == 0) {
+		t->port = port;
+	} else {
+		diag_error(
+		    d, "worker %u cannot start: %s", n, uk_strerror(err));
+		while (n < t->lanes)
+			udp_close(udp[n++]);
+		close_sockets(t);
+	}
+	resume(t, held);
 	return err;
 }
 
@@ -372,7 +390,7 @@ uapi_input(void *session, const char *line, size_t len, struct text *out)
 	(void)tunnel_hold(c->tunnel);
 	go_on = uapi_line(&c->session, line, len, out);
 	let_go(c->tunnel);
-	if (len == 0) /* not while half of a peer is known */
+	if (len == 0) /* what is half said begins nothing on the loop */
 		lane_drain(c->tunnel->lane[0]);
 	return go_on;
 }
@@ -448,8 +466,14 @@ open_lane(struct tunnel *t, const struct tun_conf *c, struct diag *d)
 	if (err)
 		return err;
 	t->lanes++;
-	return lane_open(&t->lane[i], &t->shared, i == 0 ? t->loop : NULL,
+	err = lane_open(&t->lane[i], &t->shared, i == 0 ? t->loop : NULL,
 	    t->tun[i], t->conf.aead);
+	if (err == UK_ECRYPTO)
+		diag_error(d,
+		    "no cipher: %s cannot be used here (not built with, no such "
+		    "processor, or wrong results: update the library)",
+		    aead_kind_name(t->conf.aead));
+	return err;
 }
 
 static int
@@ -476,11 +500,11 @@ open_watches(struct tunnel *t, struct diag *d)
 	t->on_tun_event =
 	    watch_fd(t->loop, tun_event_fd(t->tun[0]), look, NULL, t);
 	t->on_gone = watch_call(t->loop, look, t);
-	t->on_sooner = watch_call(t->loop, arm, t);
+	t->on_call = watch_call(t->loop, called, t);
 	t->on_deadline = watch_timer(t->loop, deadline_passed, t);
 	t->on_look = watch_timer(t->loop, look, t);
-	if (!t->on_tun_event || !t->on_gone || !t->on_sooner ||
-	    !t->on_deadline || !t->on_look)
+	if (!t->on_tun_event || !t->on_gone || !t->on_call || !t->on_deadline ||
+	    !t->on_look)
 		return UK_ENOMEM;
 	watch_wait(t->on_tun_event, true, false);
 	return 0;
@@ -504,7 +528,7 @@ tunnel_new(uv_loop_t *loop, const struct tunnel_conf *c)
 	t->wished_port = t->port = c->port;
 	t->mark = c->mark;
 	t->shared = (struct lane_shared){.armed_ns = UK_NEVER,
-	    .sooner = on_lane_sooner,
+	    .call = on_lane_call,
 	    .gone = on_lane_gone,
 	    .stirred = look,
 	    .arg = t};
@@ -549,7 +573,7 @@ tunnel_close(struct tunnel *t)
 		ctl_close(t->ctl);
 	watch_close(t->on_tun_event);
 	watch_close(t->on_gone);
-	watch_close(t->on_sooner);
+	watch_close(t->on_call);
 	watch_close(t->on_look);
 	watch_close(t->on_deadline);
 	for (unsigned i = t->lanes; i-- > 0;)

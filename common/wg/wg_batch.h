@@ -27,6 +27,7 @@
 /* Messages of one session, one after the other. */
 struct wg_flight {
 	struct wg_session *session; /* held */
+	uint64_t first; /* counter; the session's later ones are above it */
 	struct endpoint to; /* a copy; sending may clear its source */
 	bool had_source;
 };
@@ -44,6 +45,7 @@ struct wg_tx {
 	struct wg_flight flight[WG_BATCH_MAX];
 	unsigned nflights;
 	unsigned failed; /* by the cipher */
+	struct wg_tx *next; /* of those that hold flights */
 };
 
 struct wg_rx {

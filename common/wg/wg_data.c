@@ -5,6 +5,11 @@
 
 #define UDP_HEADER_LEN 8
 
+/* Counters of one session that may be on their way at a time, in all batches:
+ * half of what every receiver's window holds. */
+#define IN_FLIGHT_MAX (WG_REPLAY_WINDOW / 2)
+static_assert(WG_BATCH_MAX < IN_FLIGHT_MAX, "one batch is never too much");
+
 /* ---- out ---- */
 
 /* Remembers the last answer: packets come in runs to, or from, one address. */
@@ -126,7 +131,7 @@ take_way(struct way *w, struct wg_peer *p, uint64_t now_ns)
 }
 
 static void
-begin_flight(struct wg_tx *tx, struct way *w)
+begin_flight(struct wg_device *d, struct wg_tx *tx, struct way *w)
 {
 	struct wg_flight *last =
 	    tx->nflights ? &tx->flight[tx->nflights - 1] : NULL;
@@ -137,8 +142,13 @@ begin_flight(struct wg_tx *tx, struct way *w)
 		w->flight = last;
 		return;
 	}
+	if (tx->nflights == 0) {
+		tx->next = d->out;
+		d->out = tx;
+	}
 	w->flight = &tx->flight[tx->nflights++];
 	*w->flight = (struct wg_flight){.session = w->session,
+	    .first = w->session->send_counter,
 	    .to = w->peer->endpoint,
 	    .had_source = w->peer->endpoint.src.family != FAMILY_NONE};
 	wg_session_hold(w->session);
@@ -151,12 +161,36 @@ lay_out(struct wg_device *d, struct wg_tx *tx, struct way *w,
 {
 	struct dgram *g = &tx->dgram[tx->n];
 
-	begin_flight(tx, w);
+	begin_flight(d, tx, w);
 	*g = (struct dgram){.buf = *packet, .ep = &w->flight->to, .tos = tos};
 	wg_session_seal(w->session, w->session->send_counter++, d->mtu, &g->buf,
 	    &tx->op[tx->n]);
 	w->peer->tx_bytes += g->buf.len;
 	tx->n++;
+}
+
+static uint64_t
+oldest_on_its_way(const struct wg_device *d, const struct wg_session *s)
+{
+	uint64_t oldest = s->send_counter;
+
+	for (const struct wg_tx *tx = d->out; tx; tx = tx->next)
+		for (unsigned i = 0; i < tx->nflights; i++)
+			if (tx->flight[i].session == s)
+				oldest =
+				    uk_min_u64(oldest, tx->flight[i].first);
+	return oldest;
+}
+
+/* Would this session's next counter run so far ahead of one that another batch
+ * has not sent yet that the receiver's window could pass that by? */
+static bool
+runs_ahead(const struct wg_device *d, struct wg_session *s)
+{
+	if (s->send_counter - s->sent_below < IN_FLIGHT_MAX)
+		return false;
+	s->sent_below = oldest_on_its_way(d, s);
+	return s->send_counter - s->sent_below >= IN_FLIGHT_MAX;
 }
 
 /* Behind what waits already, so that packets keep their order. */
@@ -196,10 +230,12 @@ route_one(struct wg_device *d, uint64_t now_ns, struct wg_tx *tx,
 		wg_drop(d, WG_DROP_LOOP);
 		return;
 	}
-	if (w->session && !p->queue_head)
-		lay_out(d, tx, w, packet, ip_ecn_encap(v.tos));
-	else
+	if (!w->session || p->queue_head)
 		wait_in_queue(w, packet, now_ns);
+	else if (runs_ahead(d, w->session))
+		wg_drop(d, WG_DROP_QUEUE_FULL);
+	else
+		lay_out(d, tx, w, packet, ip_ecn_encap(v.tos));
 }
 
 void
@@ -219,9 +255,21 @@ wg_device_route(struct wg_device *d, struct uk_time now, struct wg_tx *tx,
 	end_flight(&w, now.mono_ns);
 }
 
+static void
+take_back(struct wg_device *d, struct wg_tx *tx)
+{
+	struct wg_tx **at = &d->out;
+
+	while (*at != tx)
+		at = &(*at)->next;
+	*at = tx->next;
+}
+
 void
 wg_device_sent(struct wg_device *d, struct wg_tx *tx)
 {
+	if (tx->nflights > 0)
+		take_back(d, tx);
 	for (unsigned i = 0; i < tx->nflights; i++) {
 		struct wg_flight *f = &tx->flight[i];
 

@@ -52,7 +52,8 @@ enum wg_drop {
 	WG_DROP_NO_PEER,       /* outgoing: no allowed IP covers it */
 	WG_DROP_NO_ENDPOINT,   /* outgoing: peer's address not known yet */
 	WG_DROP_LOOP,          /* outgoing: a message of ours, come back */
-	WG_DROP_QUEUE_FULL,    /* outgoing: waited for a session in vain */
+	WG_DROP_QUEUE_FULL,    /* outgoing: waited for a session in vain, or would
+	                          overtake too much of a stopped sender's */
 	WG_DROP_CRYPTO,        /* the crypto library failed or memory is out */
 	WG_DROP_COUNT,
 };
@@ -170,7 +171,8 @@ const struct wg_device_stats *wg_device_stats(const struct wg_device *d);
  * empty before: new, or given back. */
 void wg_device_route(struct wg_device *d, struct uk_time now,
     struct wg_tx *tx, const struct pbuf *p, unsigned n);
-/* Give back what tx holds, sent or not; tx is empty after. */
+/* Give back what tx holds, sent or not; tx is empty after. Soon: a session whose
+ * counters are on their way for too long gets no more of them. */
 void wg_device_sent(struct wg_device *d, struct wg_tx *tx);
 
 /* Take n <= WG_BATCH_MAX datagrams: find the session of each data message;
@@ -185,10 +187,13 @@ void wg_device_accept(
     struct wg_device *d, struct uk_time now, struct wg_rx *rx);
 
 /* A message of the device's own making. Zero-initialised at first; several
- * may exist, one for each sender. */
+ * may exist, one for each sender. Of these only one should look at others'
+ * handshakes: how many wait tells the device that it is under load, which it
+ * would never learn if they went as fast as they come. */
 struct wg_own {
 	struct dgram dgram; /* to send */
 	struct endpoint to; /* sending may clear its source */
+	bool no_handshakes; /* the caller's: leave others' to another sender */
 	/* The device's: */
 	bool had_source;
 	uint8_t index[4]; /* ours, that the peer will answer to */
@@ -204,6 +209,9 @@ int wg_device_next(
     struct wg_device *d, struct uk_time now, struct wg_own *own);
 /* Free what own holds. */
 void wg_own_fini(struct wg_own *own);
+
+/* Handshake messages of others that wait to be looked at. */
+unsigned wg_device_handshakes(const struct wg_device *d);
 
 /* Does a queue wait whose peer has a session by now? Packets that come
  * meanwhile must queue up behind it, so drain wg_device_next first. */

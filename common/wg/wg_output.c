@@ -151,17 +151,24 @@ serve_next(struct wg_device *d, struct uk_time now, struct wg_own *own)
 int
 wg_device_next(struct wg_device *d, struct uk_time now, struct wg_own *own)
 {
-	bool own_turn = d->handshake_was_last || d->pending_count == 0;
+	bool others = d->pending_count > 0 && !own->no_handshakes;
+	bool own_turn = d->handshake_was_last || !others;
 
 	reclaim(d, own);
 	if (d->wish_first && own_turn) {
 		d->handshake_was_last = false;
 		return serve_next(d, now, own) ? 1 : UK_EAGAIN;
 	}
-	if (d->pending_count == 0)
+	if (!others)
 		return 0;
 	d->handshake_was_last = true;
 	return wg_handshake_next(d, now, own);
+}
+
+unsigned
+wg_device_handshakes(const struct wg_device *d)
+{
+	return d->pending_count;
 }
 
 bool

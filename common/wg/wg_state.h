@@ -98,6 +98,7 @@ struct wg_device {
 
 	struct wg_peer *wish_first, *wish_last;
 	unsigned queued; /* packets of all peers */
+	struct wg_tx *out; /* batches that are on their way */
 	/* For keepalives and queued packets, which are few: the one that every
 	 * machine has, and that takes the least memory. */
 	struct aead_engine *engine;
@@ -144,7 +145,7 @@ void wg_peer_rearm(struct wg_peer *p);
  * peer's key is of low order. */
 void wg_peer_know(struct wg_peer *p);
 uint64_t wg_jitter(const struct wg_device *d);
-/* Bookkeeping for every authentic message of len bytes. */
+/* Bookkeeping for an authentic handshake message of len bytes. */
 void wg_peer_sent(struct wg_peer *p, size_t len, uint64_t now_ns);
 void wg_peer_received(struct wg_peer *p, size_t len, uint64_t now_ns);
 /* A handshake came to its end. */

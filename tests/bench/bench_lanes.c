@@ -292,7 +292,7 @@ measure(enum way way, unsigned lanes)
 	static struct udp udp[WORKERS_MAX];
 	static struct tun tun[WORKERS_MAX];
 	struct lane_shared shared = {.armed_ns = UK_NEVER,
-	    .sooner = nothing,
+	    .call = nothing,
 	    .gone = nothing,
 	    .stirred = nothing};
 	struct lane *lane[WORKERS_MAX];

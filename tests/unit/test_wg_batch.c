@@ -299,6 +299,45 @@ test_two_batches_out(void **state)
 	assert_int_equal(pair_dropped_all(&w.b), 0);
 }
 
+/* A thousand packets to a peer arrive, or as many as get a counter. */
+static unsigned
+thousand(unsigned peer)
+{
+	unsigned n;
+
+	for (unsigned i = 0; i < 1000; i++)
+		packets[i] = pair_packet(rooms[i], &w.a, &w.b, peer, i);
+	wg_device_route(w.a.d, w.now, tx, packets, 1000);
+	n = sealed(tx, 0);
+	sort(rx, 0, n);
+	assert_int_equal(open_and_accept(rx), n);
+	return n;
+}
+
+/* A sender that stands still with some of a session's counters stops the
+ * session, and no other, before the receiver's window passes them by. */
+static void
+test_sender_stands_still(void **state)
+{
+	unsigned n, on_their_way = 3;
+
+	(void)state;
+	route(tx2, WG_BATCH_MAX - 3, "000");
+	do {
+		n = thousand(0);
+		on_their_way += n;
+	} while (n == 1000);
+	assert_int_equal(on_their_way, WG_REPLAY_WINDOW / 2);
+	assert_true(pair_dropped(&w.a, WG_DROP_QUEUE_FULL) > 0);
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(thousand(1), 1000); /* another session's */
+	n = sealed(tx2, 0);
+	sort(rx, 0, n);
+	assert_int_equal(open_and_accept(rx), 3);
+	assert_int_equal(arrive("000"), 3);
+	assert_int_equal(pair_dropped_all(&w.b), 0);
+}
+
 /* P4: the last counter that may be sent is in the middle of a batch. What is
  * behind it waits for the next session. */
 static void
@@ -981,6 +1020,7 @@ main(void)
 	    WITH(test_destinations),
 	    WITH(test_full_batch),
 	    WITH(test_two_batches_out),
+	    WITH(test_sender_stands_still),
 	    WITH(test_counter_limit),
 	    WITH(test_counter_limit_of_own),
 	    WITH(test_cipher_fails),

@@ -828,6 +828,31 @@ test_load_bounds(void **state)
 	expect_dropped(&l.b, &m, &l.a.at, WG_DROP_REPLAY);
 }
 
+/* Of two senders one leaves handshakes alone: what comes faster than the other
+ * one looks at it puts us under load, however often the first one calls. */
+static void
+test_load_of_two_senders(void **state)
+{
+	struct wg_own other = {.no_handshakes = true};
+	struct lab_msg m, out;
+
+	(void)state;
+	initiate(&l.a, &m);
+	for (unsigned i = 0; i < 64; i++) {
+		give(&l.b, &m, &l.a.at);
+		assert_int_equal(wg_device_handshakes(l.b.d), i + 1);
+		assert_int_equal(wg_device_next(l.b.d, l.now, &other), 0);
+	}
+	assert_true(lab_next(&l, &l.b, &out));
+	assert_int_equal(out.buf.len, 64);
+	assert_int_equal(wg_device_handshakes(l.b.d), 63);
+	wg_peer_wish(l.b.peer, WG_WISH_INITIATE); /* but does its own work */
+	wg_peer_set_endpoint(l.b.peer, &l.a.at);
+	assert_int_equal(wg_device_next(l.b.d, l.now, &other), 1);
+	assert_int_equal(other.dgram.buf.len, sizeof(struct wg_initiation));
+	wg_own_fini(&other);
+}
+
 /* Data goes on under a flood of handshakes. */
 static void
 test_data_under_load(void **state)
@@ -902,6 +927,7 @@ main(void)
 	    FRESH(test_rate),
 	    FRESH(test_flood),
 	    FRESH(test_load_bounds),
+	    FRESH(test_load_of_two_senders),
 	    CONNECTED(test_data_under_load),
 	    CONNECTED(test_silence),
 	};
