@@ -483,7 +483,7 @@ open_lanes(struct tunnel *t, struct diag *d)
 	const struct tun_conf c = {.name = t->conf.name,
 	    .fd = t->conf.tun_fd,
 	    .mtu = t->conf.mtu,
-	    .no_offload = t->conf.no_offload,
+	    .no_offload = t->conf.no_offload ? TUN_NO_VNET_HDR : 0,
 	    .headroom = WG_SEAL_HEADROOM,
 	    .tailroom = WG_SEAL_TAILROOM};
 	int err = 0;
