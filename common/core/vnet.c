@@ -402,7 +402,7 @@ same_headers(const struct vnet_part *a, const struct vnet_part *b)
 				  a->hlen - (size_t)(x - a->pkt) - 18) == 0);
 }
 
-/* Is q what the group goes on with? */
+/* Does q directly continue this group? */
 static bool
 part_follows(const struct vnet_open *o, const struct vnet_part *q)
 {
@@ -553,7 +553,7 @@ append(struct vnet_join *j, struct vnet_open *o, const struct vnet_part *q)
 	o->total += q->payload;
 	o->push = part_pushes(q);
 	return o->push || q->payload < o->lead.payload ||
-	       o->count == VNET_GROUP_MAX;
+	       o->count == (q->tcp ? VNET_GROUP_MAX : VNET_GROUP_MAX_UDP);
 }
 
 static void
@@ -600,9 +600,9 @@ vnet_join_next(struct vnet_join *j, struct vnet_group *g)
 			open_group(j, &q);
 			continue;
 		}
-		/* What stands before q in its flow goes up before it; else it
-		 * needs a place. Where it leads nothing it is looked at again:
-		 * more may have to go up before it. */
+		/* Earlier packets of q's flow are given out first; if there are
+		 * none, q needs a free place. If it does not lead a group it is
+		 * looked at again: more may have to be given out before it. */
 		give(j, o != NULL ? o : least_recent(j), g);
 		if (leads) {
 			open_group(j, &q);

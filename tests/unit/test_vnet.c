@@ -1248,28 +1248,36 @@ test_join_table(void **state)
 	assert_int_equal(widest, PACKETS / 20);
 }
 
-/* The most packets of a batch, and of a group, which is full before it is
+/* A batch as large as can be, of one flow: its groups are full before they are
  * long. */
 static void
-test_join_most(void **state)
+expect_full_groups(unsigned kind, unsigned most)
 {
-	(void)state;
-	static uint8_t b[VNET_JOIN_MAX][32];
+	static uint8_t b[VNET_JOIN_MAX][80];
 	static struct pbuf p[VNET_JOIN_MAX];
-	unsigned want[] = {
-	    VNET_GROUP_MAX, VNET_GROUP_MAX, VNET_JOIN_MAX - 2 * VNET_GROUP_MAX};
-	struct spec s = plain_kind(2);
+	struct spec s = plain_kind(kind);
 	struct vnet_group g;
 
 	s.len = 2;
-	for (unsigned i = 0; i < VNET_JOIN_MAX; i++)
-		p[i] = pbuf_make(b[i], 32, 0, build(&s, b[i], false));
+	for (unsigned i = 0; i < VNET_JOIN_MAX; i++, s.seq += 2)
+		p[i] = pbuf_make(b[i], 80, 0, build(&s, b[i], false));
 	vnet_join_begin(&join, p, VNET_JOIN_MAX, true);
-	for (size_t i = 0; i < ARRAY_LEN(want); i++) {
+	for (unsigned left = VNET_JOIN_MAX; left > 0; left -= g.count) {
 		assert_true(vnet_join_next(&join, &g));
-		assert_int_equal(g.count, want[i]);
+		assert_int_equal(g.count, left < most ? left : most);
 	}
 	assert_false(vnet_join_next(&join, &g));
+}
+
+static void
+test_join_most(void **state)
+{
+	struct vnet_group g;
+
+	(void)state;
+	for (unsigned kind = 0; kind < 4; kind++)
+		expect_full_groups(kind,
+		    kind < 2 ? VNET_GROUP_MAX : VNET_GROUP_MAX_UDP);
 	vnet_join_begin(&join, NULL, 0, true);
 	assert_false(vnet_join_next(&join, &g));
 }
