@@ -27,6 +27,7 @@ struct tun_conf {
 	uint32_t mtu;     /* set at open; 0: leave */
 	unsigned no_offload; /* TUN_NO_..., or-ed; 0: all there is. A vnet
 	                        header of fd stays. */
+	bool shared; /* tun_join() will be called */
 	uint32_t headroom, tailroom; /* kept free around every packet read */
 };
 
@@ -43,10 +44,12 @@ enum tun_state { TUN_DOWN, TUN_UP, TUN_GONE };
 int tun_open(struct tun **t, const struct tun_conf *c, struct diag *d);
 void tun_close(struct tun *t); /* the interface goes; NULL: no-op */
 /* More queues of the interface, for another thread: only tun_fd, tun_read,
- * tun_write, tun_stats and tun_close are for them. The kernel gives a
- * flow's packets to the queue that last wrote a packet of the flow's other
- * direction, else by a hash. c is as it was for the first; an interface of
- * another's descriptor cannot be joined. Errors as tun_open. */
+ * tun_write, tun_stats and tun_close are for them. A flow's packets go to the
+ * thread that has written packets of its other direction within the last three
+ * seconds, else to any, always the same. When that changes (with a flow's first
+ * answer, or after such a silence) packets that wait there are overtaken. c is
+ * as it was for the first; an interface of another's descriptor cannot be
+ * joined. Errors as tun_open; UK_EBUSY also: it was renamed meanwhile. */
 int tun_join(struct tun **t, const struct tun *first, const struct tun_conf *c,
     struct diag *d);
 
@@ -65,8 +68,9 @@ unsigned tun_ifindex(const struct tun *t); /* in its namespace; 0: unknown */
 uint32_t tun_mtu(const struct tun *t); /* as last seen; 1420: never seen */
 
 /* Read what is there without waiting, until out is full or a fair batch is
- * had. A thread has several queues, each flow stands in one of them, and they
- * are read in turn: a flow that fills its queue does not hold up others.
+ * had. A thread has several queues, and each flow stands in one of them. They
+ * are read in turn: a flow that fills its queue holds up none of the others. Of
+ * an interface that is not shared a flow's packets come in order.
  * Packets are finished (checksums, lengths) and valid until the next call.
  * Returns the number; 0: nothing there; UK_ENOENT: interface is gone. cap must
  * be TUN_READ_MAX. */

@@ -42,10 +42,11 @@
 /* Of one super-packet; more is below Linux's smallest MSS. */
 #define SEGMENTS_MAX (TUN_READ_MAX - BATCH_PACKETS)
 
-/* Of one thread. Enough that two flows seldom meet, and each costs a read that
- * finds nothing. (To have several at all costs 3.5 MB of the kernel's memory
- * for an interface: it prepares for 256.) */
-#define QUEUES 4
+/* Enough that two flows seldom meet. Of 16 threads 256 would be all that the
+ * kernel has. (To have several at all costs 3.5 MB of the kernel's memory for
+ * an interface: it prepares for that number.) */
+#define QUEUES_ALONE 32
+#define QUEUES_SHARED 4
 
 #define ROOM_MAX 1024
 /* wg-quick's and wireguard-go's default, until the interface was seen. */
@@ -54,10 +55,11 @@
 static_assert(VNET_GROUP_MAX + 1 <= 1024, "a group fits UIO_MAXIOV");
 
 struct tun {
-	int fd[QUEUES]; /* the first stands for the interface, too */
-	unsigned queues;
-	int poll_fd; /* epoll: all of them; -1: there is only one */
-	unsigned turn; /* of the queue to read next */
+	int fd[1 + QUEUES_ALONE]; /* the first stands for the interface, too */
+	unsigned fds;
+	bool writer; /* the first has no queue: it is for writing all */
+	int poll_fd; /* epoll: those to read; -1: there is only one */
+	unsigned turn; /* which of those that are ready to read next */
 	bool vnet; /* a vnet header before every packet */
 	bool gso; /* the kernel takes super-packets */
 	bool uso; /* of UDP too */
@@ -122,12 +124,13 @@ valid_name(const char *name)
 	       strpbrk(name, "/:% \t\n\v\f\r") == NULL;
 }
 
-/* Have a descriptor for an interface of this name, with more flags. */
+/* Have a descriptor for an interface of this name, with more flags: makes one
+ * if there is none. */
 static int
 attach(struct tun *t, const char *name, unsigned flags, struct diag *d)
 {
 	struct ifreq ifr = {0};
-	int *fd = &t->fd[t->queues];
+	int *fd = &t->fd[t->fds];
 
 	flags |= IFF_TUN | IFF_NO_PI | IFF_MULTI_QUEUE;
 	flags |= t->vnet ? IFF_VNET_HDR : 0u;
@@ -138,7 +141,7 @@ attach(struct tun *t, const char *name, unsigned flags, struct diag *d)
 	memcpy(ifr.ifr_name, name, strlen(name));
 	if (ioctl(*fd, TUNSETIFF, &ifr) != 0)
 		return open_error(name, errno, d);
-	t->queues++;
+	t->fds++;
 	return 0;
 }
 
@@ -146,12 +149,11 @@ attach(struct tun *t, const char *name, unsigned flags, struct diag *d)
 static int
 poll_all(struct tun *t, struct diag *d)
 {
-	struct epoll_event e = {.events = EPOLLIN};
+	struct epoll_event e = {.events = EPOLLIN, .data.u32 = t->writer};
 	int r = 0;
 
 	t->poll_fd = epoll_create1(EPOLL_CLOEXEC);
-	for (; e.data.u32 < t->queues && t->poll_fd >= 0 && r == 0;
-	     e.data.u32++)
+	for (; e.data.u32 < t->fds && t->poll_fd >= 0 && r == 0; e.data.u32++)
 		r = epoll_ctl(t->poll_fd, EPOLL_CTL_ADD, t->fd[e.data.u32], &e);
 	if (t->poll_fd >= 0 && r == 0)
 		return 0;
@@ -159,14 +161,52 @@ poll_all(struct tun *t, struct diag *d)
 	return UK_ESYS;
 }
 
-/* All the queues that the thread is to have. */
+/* Attach to the interface of fd, until there are n descriptors. Only names say
+ * which it is: whoever renames it now makes us make another one. */
 static int
-attach_more(struct tun *t, const char *name, struct diag *d)
+attach_more(struct tun *t, int fd, unsigned n, struct diag *d)
 {
+	struct ifreq before = {0}, after = {0};
 	int r = 0;
 
-	while (t->queues < QUEUES && r == 0)
-		r = attach(t, name, 0, d);
+	(void)ioctl(fd, TUNGETIFF, &before);
+	while (t->fds < n && r == 0)
+		r = attach(t, before.ifr_name, 0, d);
+	(void)ioctl(fd, TUNGETIFF, &after);
+	if (r != 0 || strcmp(before.ifr_name, after.ifr_name) == 0)
+		return r;
+	diag_error(d, "%s was renamed to %s while it was made: start again",
+	    before.ifr_name, after.ifr_name);
+	return UK_EBUSY;
+}
+
+/* The kernel moves a flow to the queue that its other direction was last
+ * written to, and back after three seconds without, past what still waits in
+ * the old one. A descriptor without a queue writes as well, and moves nothing:
+ * the flow's hash says for ever which queue it has. (Detached after the others
+ * were attached, it goes on under the number of a queue that exists.) */
+static int
+detach_writer(struct tun *t, struct diag *d)
+{
+	struct ifreq ifr = {.ifr_flags = IFF_DETACH_QUEUE};
+
+	if (ioctl(t->fd[0], TUNSETQUEUE, &ifr) != 0) {
+		diag_error(d, "cannot write to TUN apart from its queues: %s",
+		    strerror(errno));
+		return UK_ESYS;
+	}
+	t->writer = true;
+	return 0;
+}
+
+static int
+attach_all(struct tun *t, bool shared, struct diag *d)
+{
+	unsigned n = shared ? QUEUES_SHARED : 1 + QUEUES_ALONE;
+	int r = attach_more(t, t->fd[0], n, d);
+
+	if (r == 0 && !shared)
+		r = detach_writer(t, d);
 	return r == 0 ? poll_all(t, d) : r;
 }
 
@@ -186,7 +226,7 @@ create(struct tun *t, const struct tun_conf *c, struct diag *d)
 	t->vnet = (c->no_offload & TUN_NO_VNET_HDR) == 0;
 	/* EXCL: never take over a persistent device of somebody else's. */
 	r = attach(t, c->name, IFF_TUN_EXCL, d);
-	return r == 0 ? attach_more(t, c->name, d) : r;
+	return r == 0 ? attach_all(t, c->shared, d) : r;
 }
 
 /* Use a descriptor that somebody else opened. */
@@ -468,10 +508,10 @@ tun_new(int fd)
 
 	if (t == NULL)
 		return NULL;
-	for (unsigned i = 0; i < QUEUES; i++)
+	for (size_t i = 0; i < ARRAY_LEN(t->fd); i++)
 		t->fd[i] = -1;
 	t->fd[0] = fd;
-	t->queues = fd >= 0;
+	t->fds = fd >= 0;
 	t->poll_fd = -1;
 	t->link_fd = -1;
 	t->event_fd = -1;
@@ -491,7 +531,9 @@ tun_join(struct tun **out, const struct tun *first, const struct tun_conf *c,
 	t->vnet = first->vnet;
 	t->gso = first->gso;
 	t->uso = first->uso;
-	r = attach_more(t, first->name, d);
+	r = attach_more(t, first->fd[0], QUEUES_SHARED, d);
+	if (r == 0)
+		r = poll_all(t, d);
 	if (r == 0)
 		r = alloc_buffers(t, c);
 	if (r != 0) {
@@ -547,7 +589,7 @@ tun_close(struct tun *t)
 		close(t->link_fd);
 	if (t->poll_fd >= 0)
 		close(t->poll_fd);
-	for (unsigned i = 0; i < QUEUES; i++)
+	for (size_t i = 0; i < ARRAY_LEN(t->fd); i++)
 		if (t->fd[i] >= 0)
 			close(t->fd[i]);
 	free(t->super_buf);
@@ -558,7 +600,7 @@ tun_close(struct tun *t)
 int
 tun_fd(const struct tun *t)
 {
-	return t->queues > 1 ? t->poll_fd : t->fd[0];
+	return t->poll_fd >= 0 ? t->poll_fd : t->fd[0];
 }
 
 int
@@ -595,10 +637,10 @@ tun_stats(const struct tun *t)
  * front of that: in one piece a small packet costs a tenth less. Returns its
  * length; -1 and errno. */
 static ssize_t
-read_packet(struct tun *t, unsigned queue, struct vnet_hdr *h, uint8_t *at)
+read_packet(const struct tun *t, int fd, struct vnet_hdr *h, uint8_t *at)
 {
 	size_t hlen = t->vnet ? VNET_HDR_LEN : 0;
-	ssize_t len = read(t->fd[queue], at - hlen, hlen + PACKET_MAX);
+	ssize_t len = read(fd, at - hlen, hlen + PACKET_MAX);
 
 	*h = (struct vnet_hdr){0};
 	if (len < 0 || !t->vnet)
@@ -654,13 +696,13 @@ split(struct tun *t, struct fill *f, const struct vnet_hdr *h,
  * copy of one packet, or the room of one super-packet in the slab.
  * Returns false when nothing was read, with errno. */
 static bool
-read_one(struct tun *t, unsigned queue, struct fill *f, struct pbuf *out)
+read_one(struct tun *t, int fd, struct fill *f, struct pbuf *out)
 {
 	bool in_slab = !t->super;
 	uint8_t *at =
 	    (in_slab ? t->slab + f->used : t->super_buf) + t->headroom;
 	struct vnet_hdr h;
-	ssize_t got = read_packet(t, queue, &h, at);
+	ssize_t got = read_packet(t, fd, &h, at);
 	size_t len = (size_t)got;
 	int r;
 
@@ -679,55 +721,60 @@ read_one(struct tun *t, unsigned queue, struct fill *f, struct pbuf *out)
 	return true;
 }
 
-/* The queues that have something, as bits. */
+/* The descriptors of the queues that have something. Returns their number. */
 static unsigned
-ready_queues(const struct tun *t)
+ready_queues(const struct tun *t, int fd[QUEUES_ALONE])
 {
-	struct epoll_event e[QUEUES];
-	unsigned bits = 0;
+	struct epoll_event e[QUEUES_ALONE];
 	int n;
 
-	if (t->queues == 1)
+	if (t->poll_fd < 0) {
+		fd[0] = t->fd[0];
 		return 1;
-	n = epoll_wait(t->poll_fd, e, QUEUES, 0);
+	}
+	n = epoll_wait(t->poll_fd, e, QUEUES_ALONE, 0);
 	for (int i = 0; i < n; i++)
-		bits |= 1u << e[i].data.u32;
-	return bits;
+		fd[i] = t->fd[e[i].data.u32];
+	return n > 0 ? (unsigned)n : 0;
 }
 
 int
 tun_read(struct tun *t, struct pbuf *out, unsigned cap)
 {
-	unsigned ready = ready_queues(t);
+	int fd[QUEUES_ALONE];
+	unsigned ready = ready_queues(t, fd), at = t->turn;
 	struct fill f = {0};
 
 	UK_ASSERT(cap == TUN_READ_MAX);
-	while (ready != 0 && f.n < BATCH_PACKETS && f.used < BATCH_BYTES) {
-		unsigned queue = t->turn++ % t->queues;
-
-		if ((ready & 1u << queue) == 0 || read_one(t, queue, &f, out))
+	while (ready > 0 && f.n < BATCH_PACKETS && f.used < BATCH_BYTES) {
+		at = at < ready ? at : 0;
+		if (read_one(t, fd[at], &f, out)) {
+			at++;
 			continue;
+		}
 		if (f.n == 0 && errno == EBADFD)
 			return UK_ENOENT;
-		ready &= ~(1u << queue);
+		fd[at] = fd[--ready];
 	}
+	t->turn = at;
 	return (int)f.n;
 }
 
-/* The kernel sends a flow's answers to the queue that the flow was written to.
- * What shows no ports, pings for one, has a queue of its own. */
-static unsigned
-queue_of(const struct tun *t, uint32_t tag)
+/* Of an interface that is shared the kernel sends a flow's answers to the queue
+ * that the flow was written to. What shows no ports, pings for one, has a queue
+ * of its own. */
+static int
+fd_of(const struct tun *t, uint32_t tag)
 {
-	if (tag == 0 || t->queues == 1)
-		return 0;
-	return 1 + (tag >> 16 ^ tag) % (t->queues - 1);
+	if (tag == 0 || t->writer || t->fds == 1)
+		return t->fd[0];
+	return t->fd[1 + (tag >> 16 ^ tag) % (t->fds - 1)];
 }
 
 static void
 write_group(struct tun *t, const struct pbuf *p, const struct vnet_group *g)
 {
-	int fd = t->fd[queue_of(t, g->tag)];
+	int fd = fd_of(t, g->tag);
 	struct pbuf lead = p[g->first];
 	uint8_t raw[VNET_HDR_LEN];
 	unsigned at = g->first;

@@ -178,6 +178,17 @@ life()
 echo "# state"
 life t0
 life t0 nooffload
+
+say x open 0 t0
+ip -n "$m" addr add 10.11.9.1/24 dev t0
+ip -n "$m" link set t0 up
+say x flows 0 10.11.9.2
+is "flows keep their order when they are answered" "got=960 disorder=0"
+for n in 1 2 64 65 128 129 2000; do
+	say x answers 0 10.11.9.2 $n
+	is "$n small datagrams written at once" "got=$n"
+done
+say x close 0
 # As scripts do it, before anybody looks.
 say x open 0 t0
 ip -n "$m" link set t0 netns "$a"

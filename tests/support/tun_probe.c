@@ -9,6 +9,9 @@
  *   event SLOT MS    is there an event, in that time
  *   write SLOT N     N small packets
  *   read SLOT        one call
+ *   flows SLOT ADDR  UDP to ADDR that waits to be read, of twelve flows, each
+ *                    answered once in its middle; what is read of it
+ *   answers SLOT ADDR N   so many of ADDR in one call; how many arrive
  *   relay MS [mix]   packets from each slot to the other, that long or until
  *                    the next line comes; mix: the flows of a batch in turn
  *   total            what relay has carried since the last total
@@ -18,6 +21,9 @@
  *   rss
  *
  * The calls that read and write are intercepted, to be measured. */
+/* Fortified calls are inline functions that ours cannot take the place of. */
+#undef _FORTIFY_SOURCE
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -26,6 +32,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -43,6 +50,7 @@
 #define HEADROOM 48
 #define TAILROOM 32
 #define USO (0x20ul | 0x40ul)
+#define ANSWERS 2048
 
 static const char *injected = "none";
 
@@ -245,6 +253,122 @@ cmd_read(char **argv)
 	printf("%d\n", tun_read(slot(argv[1]), packets, TUN_READ_MAX));
 }
 
+/* What the tunnel would write when n answers come at once, n <= ANSWERS. */
+static void
+answer(struct tun *t, const struct sockaddr_in *to,
+    const struct sockaddr_in *at, unsigned n)
+{
+	static uint8_t raw[ANSWERS][HEADROOM + 32];
+	static struct pbuf p[ANSWERS];
+
+	for (unsigned i = 0; i < n; i++) {
+		uint8_t *b = raw[i] + HEADROOM;
+
+		memset(b, 0, 32);
+		b[0] = 0x45;
+		b[3] = 32;
+		b[6] = 0x40; /* do not fragment: IDs may be the same */
+		b[8] = 64;
+		b[9] = IPPROTO_UDP;
+		memcpy(b + 12, &to->sin_addr, 4);
+		memcpy(b + 16, &at->sin_addr, 4);
+		store_be16(b + 10, (uint16_t)~csum_fold(csum_add(0, b, 20)));
+		memcpy(b + 20, &to->sin_port, 2);
+		memcpy(b + 22, &at->sin_port, 2);
+		b[25] = 12;
+		store_be16(b + 26,
+		    (uint16_t)~csum_fold(csum_add(
+			csum_pseudo(b + 12, b + 16, 4, b[9], 12), b + 20, 12)));
+		p[i] = pbuf_make(raw[i], sizeof(raw[i]), HEADROOM, 32);
+	}
+	tun_write(t, p, n);
+}
+
+/* A socket to a port of ADDR; at is its own address. */
+static int
+socket_to(const char *addr, uint16_t port, struct sockaddr_in *to,
+    struct sockaddr_in *at)
+{
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int buffer = 8 << 20;
+	socklen_t len = sizeof(*at);
+
+	*to = (struct sockaddr_in){
+	    .sin_family = AF_INET, .sin_port = htons(port)};
+	inet_pton(AF_INET, addr, &to->sin_addr);
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof(buffer));
+	if (connect(fd, (struct sockaddr *)to, sizeof(*to)) != 0 ||
+	    getsockname(fd, (struct sockaddr *)at, &len) != 0)
+		perror(addr);
+	return fd;
+}
+
+static void
+send_numbers(int fd, unsigned from, unsigned to)
+{
+	uint8_t b[300] = {0};
+
+	for (; from < to; from++) {
+		b[0] = (uint8_t)from;
+		(void)!send(fd, b, sizeof(b), 0);
+	}
+}
+
+static unsigned
+read_numbers(struct tun *t, unsigned *disorder)
+{
+	unsigned got = 0;
+	uint8_t next = 0;
+	int n;
+
+	while ((n = tun_read(t, packets, TUN_READ_MAX)) > 0) {
+		for (int i = 0; i < n; i++) {
+			const uint8_t *b = pbuf_data(&packets[i]);
+
+			if (b[0] != 0x45 || packets[i].len != 328)
+				continue;
+			*disorder += b[28] < next;
+			next = b[28];
+			got++;
+		}
+	}
+	return got;
+}
+
+static void
+cmd_flows(char **argv)
+{
+	struct tun *t = slot(argv[1]);
+	unsigned got = 0, disorder = 0;
+
+	for (uint16_t flow = 0; flow < 12; flow++) {
+		struct sockaddr_in to, at;
+		int fd = socket_to(argv[2], 6000 + flow, &to, &at);
+
+		send_numbers(fd, 0, 40);
+		answer(t, &to, &at, 1);
+		send_numbers(fd, 40, 80);
+		got += read_numbers(t, &disorder);
+		close(fd);
+	}
+	printf("got=%u disorder=%u\n", got, disorder);
+}
+
+static void
+cmd_answers(char **argv)
+{
+	struct sockaddr_in to, at;
+	int fd = socket_to(argv[2], 7000, &to, &at);
+	unsigned n = (unsigned)atoi(argv[3]), got = 0;
+	uint8_t b[64];
+
+	answer(slot(argv[1]), &to, &at, n < ANSWERS ? n : ANSWERS);
+	while (recv(fd, b, sizeof(b), MSG_DONTWAIT) == 4)
+		got++;
+	close(fd);
+	printf("got=%u\n", got);
+}
+
 /* Valid to the last checksum, with the room that was asked for? */
 static bool
 packet_ok(const struct pbuf *p)
@@ -388,6 +512,8 @@ static const struct {
     {"event", 2, 1, cmd_event},
     {"write", 2, 1, cmd_write},
     {"read", 1, 1, cmd_read},
+    {"flows", 2, 1, cmd_flows},
+    {"answers", 3, 1, cmd_answers},
     {"relay", 1, 2, cmd_relay},
     {"total", 0, 2, cmd_total},
     {"inject", 1, 0, cmd_inject},
