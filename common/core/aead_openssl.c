@@ -7,7 +7,9 @@
  *   and the tag by an OSSL_PARAM of our own, not by ctrl       718 / 1295
  *   and the key only when it changes                           567 / 1183
  *
- * The last is what stands here. Setting the key is cheap; asking the provider
+ * What stands here is the last, but with Update and Final, which cost 10 more
+ * and are right in every version: as a final call EVP_Cipher compared no tag
+ * before 3.0.22 (CVE-2026-75803). Setting the key is cheap; asking the provider
  * how long a key is, which EVP does each time, is not. It asks for the length
  * of the nonce too, and there is no way around that. */
 #include "aead_engine.h"

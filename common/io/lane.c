@@ -55,14 +55,28 @@ static_assert(UDP_RECV_MAX <= WG_BATCH_MAX, "one receive, one batch");
 
 /* ---- the device, shared ---- */
 
-/* With the lock, and what this lane last carried out given back. Not while
- * some of that waits for room in a socket. */
+void
+lane_lock(struct lane_shared *s)
+{
+	uv_mutex_lock(&s->turn);
+	uv_mutex_lock(&s->lock);
+	uv_mutex_unlock(&s->turn);
+}
+
+void
+lane_unlock(struct lane_shared *s)
+{
+	uv_mutex_unlock(&s->lock);
+}
+
+/* Take the lock, and give this lane's last batch back to the device, unless
+ * some of it still waits for room in a socket. */
 static struct wg_device *
 take_device(struct lane *l)
 {
 	struct wg_device *d = l->shared->device;
 
-	uv_mutex_lock(&l->shared->lock);
+	lane_lock(l->shared);
 	if (l->tx->nflights > 0 && l->unsent_count == 0)
 		wg_device_sent(d, l->tx);
 	return d;
@@ -71,7 +85,7 @@ take_device(struct lane *l)
 static void
 give_device(struct lane *l)
 {
-	uv_mutex_unlock(&l->shared->lock);
+	lane_unlock(l->shared);
 }
 
 /* ---- out: tun -> device -> udp ----
@@ -120,15 +134,19 @@ publish_stats(struct lane *l)
 	    .tun_malformed = tun->read_malformed};
 }
 
-/* One of the device's own messages. Returns as wg_device_next. */
+/* One of the device's own messages, if there is room for it. Returns as
+ * wg_device_next; call: somebody else has something to do. */
 static int
 send_own(struct lane *l, struct uk_time now, bool *call)
 {
 	struct wg_device *d = take_device(l);
-	int did = wg_device_next(d, now, &l->own);
+	int did = 0;
 
+	if (l->unsent_count == 0)
+		did = wg_device_next(d, now, &l->own);
 	/* With the lock: another lane that finds the queue empty may send what
-	 * is newer at once, and must not overtake. */
+	 * is newer at once, and must not overtake. (It does if there is no room
+	 * for this one, which is rare, and one packet.) */
 	if (did == 1)
 		transmit(l, &l->own.dgram, 1);
 	*call = wg_device_deadline(d) < l->shared->armed_ns ||
@@ -139,9 +157,9 @@ send_own(struct lane *l, struct uk_time now, bool *call)
 	return did;
 }
 
-/* More than the budget: go on after other events had their turn, and not with
- * each of them, so that a flood of handshakes does not stop the data. While a
- * socket is full, udp_writable() goes on. */
+/* When the budget is used up, go on after the loop has served other events, and
+ * not after each of them, so that a flood of handshakes does not stop data.
+ * While a socket is full, udp_writable() goes on. */
 static void
 drain(struct lane *l, struct uk_time now)
 {
@@ -151,9 +169,9 @@ drain(struct lane *l, struct uk_time now)
 
 	if (l->again)
 		return;
-	while (l->unsent_count == 0 && did != 0 && left-- > 0)
+	while (did != 0 && left-- > 0)
 		did = send_own(l, now, &call);
-	if (did != 0 && l->unsent_count == 0) {
+	if (did != 0) {
 		l->again = true;
 		watch_raise(l->on_again);
 	}
@@ -384,16 +402,13 @@ watch_udp(struct lane *l, int family, watch_fn *readable, struct watch **w)
 	return *w != NULL;
 }
 
-/* A thread that rests does not read, so its queues may hold what was meant for
- * a path of long ago. (The lane on the loop reads all the time.) More than the
- * kernel queues is not read, or who sends faster could keep us here. */
-static void
-drop_stale(struct lane *l)
+/* The lane on the loop reads all the time. Of the others no more is read than
+ * the kernel queues, or who sends fast could keep us here. */
+void
+lane_drop_stale(struct lane *l)
 {
-	bool up = wg_device_is_up(take_device(l));
-
-	give_device(l);
-	for (unsigned i = 0; l->threaded && !up && i < STALE_READS; i++)
+	UK_ASSERT(!l->running);
+	for (unsigned i = 0; l->threaded && i < STALE_READS; i++)
 		if (tun_read(l->tun, l->packet, TUN_READ_MAX) <= 0)
 			return;
 }
@@ -401,25 +416,26 @@ drop_stale(struct lane *l)
 int
 lane_start(struct lane *l, struct udp *udp)
 {
-	int err = UK_ENOMEM;
-
 	UK_ASSERT(!l->udp);
 	l->udp = udp;
-	drop_stale(l);
-	if (!watch_udp(l, FAMILY_V4, udp4_readable, &l->on_udp4) ||
-	    !watch_udp(l, FAMILY_V6, udp6_readable, &l->on_udp6))
-		goto stop;
-	if (!l->threaded)
+	if (watch_udp(l, FAMILY_V4, udp4_readable, &l->on_udp4) &&
+	    watch_udp(l, FAMILY_V6, udp6_readable, &l->on_udp6))
 		return 0;
-	err = UK_ESYS;
+	lane_stop(l);
+	return UK_ENOMEM;
+}
+
+int
+lane_run(struct lane *l)
+{
+	UK_ASSERT(l->udp);
+	if (!l->threaded || l->running)
+		return 0;
 	atomic_store(&l->stopping, false);
 	if (uv_thread_create(&l->thread, run_thread, l) != 0)
-		goto stop;
+		return UK_ESYS;
 	l->running = true;
 	return 0;
-stop:
-	lane_stop(l);
-	return err;
 }
 
 static void

@@ -10,10 +10,10 @@
  * (initiations, keepalives, queued packets), whoever brought it about; others'
  * handshakes are for the lane on the loop.
  *
- * Order: a flow's packets leave in order while the kernel keeps the flow in one
- * queue, and arrive in order while the peer is on one lane. When it moves one
- * of them, at most a batch is overtaken. The receiver's replay window is never
- * outrun: see WG_DROP_QUEUE_FULL.
+ * Order: with one lane, a flow's packets keep it. With several they do while
+ * the kernel keeps the flow with one of them, see tun_join(). The data of one
+ * never runs so far ahead of another's that a receiver's replay window passes
+ * it by: see WG_DROP_QUEUE_FULL.
  *
  * When a socket is full the lane does not read its TUN queue until it has
  * room: nothing is queued here but the batch that did not fit. */
@@ -28,20 +28,29 @@
 
 /* What lanes have in common. */
 struct lane_shared {
-	uv_mutex_t lock; /* of the device, and of what is here */
+	/* Of the device, and of what is here; taken by lane_lock(). */
+	uv_mutex_t lock;
+	uv_mutex_t turn; /* to wait for the lock */
 	struct wg_device *device;
 	uint64_t armed_ns; /* the deadline that somebody waits for */
-	/* The device's deadline is sooner than armed_ns, or others' handshakes
-	 * wait, which only the lane on the loop looks at. From any thread,
-	 * without the lock. */
+	/* Called when the device's deadline became earlier than armed_ns, or
+	 * when others' handshakes wait, which only the lane on the loop looks
+	 * at. On any thread, without the lock. */
 	void (*call)(void *arg);
-	/* The interface is gone; from any thread, without the lock. */
+	/* Called when the interface is gone. On any thread, without the
+	 * lock. */
 	void (*gone)(void *arg);
-	/* Packets come although the device is down; only from a lane on the
-	 * loop of lane_open(). */
+	/* Called when a packet comes although the device is down. Only by the
+	 * lane on the loop that lane_open() was given. */
 	void (*stirred)(void *arg);
 	void *arg;
 };
+
+/* Who waits for the lock gets it before whoever takes it again and again: one
+ * lane doing handshakes, 0.2 ms each, would keep the others out for many of
+ * them. */
+void lane_lock(struct lane_shared *s);
+void lane_unlock(struct lane_shared *s);
 
 struct lane;
 
@@ -57,17 +66,22 @@ struct lane_stats {
  * Returns 0; UK_ECRYPTO (no such cipher here); UK_ENOMEM; UK_ESYS. */
 int lane_open(struct lane **l, struct lane_shared *shared, uv_loop_t *loop,
     struct tun *tun, enum aead_kind aead);
-/* Without sockets by now. NULL: no-op. */
+/* Call lane_stop() first. NULL: no-op. */
 void lane_close(struct lane *l);
 
-/* Receive and send with these sockets, which are the lane's from here on; when
- * this fails they are closed. Not under the lock. What the interface had for
- * the lane from before the device was up is dropped.
- * Returns 0; UK_ENOMEM; UK_ESYS (no thread). */
+/* Take sockets, which are the lane's from here on; when this fails they are
+ * closed. Not under the lock. Returns 0; UK_ENOMEM. */
 int lane_start(struct lane *l, struct udp *udp);
-/* Close them; a thread ends. What was not sent is counted as that. Not under
- * the lock. No sockets: no-op. */
+/* With sockets: a lane with a thread of its own begins to carry, when the
+ * device is up; one on a loop does already. Runs already: no-op.
+ * Returns 0; UK_ESYS (no thread). */
+int lane_run(struct lane *l);
+/* A thread ends, sockets are closed. What was not sent is counted as that. Not
+ * under the lock. No sockets: no-op. */
 void lane_stop(struct lane *l);
+/* Throw away what the interface has for a thread that has not run for long, and
+ * that nobody would want by now. */
+void lane_drop_stale(struct lane *l);
 struct udp *lane_udp(const struct lane *l); /* NULL: none */
 
 /* Send what the device has of its own. On the lane's thread, without the lock;

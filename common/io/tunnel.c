@@ -31,6 +31,7 @@ struct tunnel {
 
 	struct watch *on_tun_event, *on_gone, *on_call;
 	struct watch *on_deadline, *on_look;
+	bool up; /* the device, and threads run */
 	bool ended;
 };
 
@@ -40,7 +41,7 @@ struct wg_device *
 tunnel_hold(struct tunnel *t)
 {
 	if (t->held++ == 0)
-		uv_mutex_lock(&t->shared.lock);
+		lane_lock(&t->shared);
 	return t->shared.device;
 }
 
@@ -49,7 +50,7 @@ let_go(struct tunnel *t)
 {
 	UK_ASSERT(t->held > 0);
 	if (--t->held == 0)
-		uv_mutex_unlock(&t->shared.lock);
+		lane_unlock(&t->shared);
 }
 
 void
@@ -68,7 +69,7 @@ suspend(struct tunnel *t)
 	unsigned held = t->held;
 
 	if (held > 0)
-		uv_mutex_unlock(&t->shared.lock);
+		lane_unlock(&t->shared);
 	t->held = 0;
 	return held;
 }
@@ -77,7 +78,7 @@ static void
 resume(struct tunnel *t, unsigned held)
 {
 	if (held > 0)
-		uv_mutex_lock(&t->shared.lock);
+		lane_lock(&t->shared);
 	t->held = held;
 }
 
@@ -89,10 +90,10 @@ arm(void *arg)
 	uint64_t now = clock_now().mono_ns;
 	uint64_t at;
 
-	uv_mutex_lock(&t->shared.lock);
+	lane_lock(&t->shared);
 	at = wg_device_deadline(t->shared.device);
 	t->shared.armed_ns = at;
-	uv_mutex_unlock(&t->shared.lock);
+	lane_unlock(&t->shared);
 	watch_after(t->on_deadline, at == UK_NEVER ? UK_NEVER
 				    : at > now     ? at - now
 						   : 0);
@@ -182,9 +183,27 @@ open_all(struct tunnel *t, uint16_t port, struct udp **udp, struct diag *d)
 	return err;
 }
 
-/* Those that are open are closed, and not before new ones are. An error, with
- * its sentence in d: what was open still is; after UK_ENOMEM or UK_ESYS perhaps
- * nothing is. */
+/* Threads carry while the device is up, no sooner: what they read before that
+ * would be lost. */
+static int
+run_lanes(struct tunnel *t)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < t->lanes && err == 0; i++)
+		err = lane_run(t->lane[i]);
+	return err;
+}
+
+static void
+drop_stale(struct tunnel *t)
+{
+	for (unsigned i = 0; i < t->lanes; i++)
+		lane_drop_stale(t->lane[i]);
+}
+
+/* Open the new sockets first, then close the old ones. On error, which d tells,
+ * the old ones stay open; after UK_ENOMEM or UK_ESYS possibly none is. */
 static int
 open_sockets(struct tunnel *t, uint16_t port, struct diag *d)
 {
@@ -199,13 +218,14 @@ open_sockets(struct tunnel *t, uint16_t port, struct diag *d)
 	close_sockets(t);
 	for (; n < t->lanes && err == 0; n++)
 		err = lane_start(t->lane[n], udp[n]);
+	while (n < t->lanes)
+		udp_close(udp[n++]);
+	if (err == 0 && t->up)
+		err = run_lanes(t);
 	if (err == 0) {
 		t->port = port;
 	} else {
-		diag_error(
-		    d, "worker %u cannot start: %s", n, uk_strerror(err));
-		while (n < t->lanes)
-			udp_close(udp[n++]);
+		diag_error(d, "no worker can start: %s", uk_strerror(err));
 		close_sockets(t);
 	}
 	resume(t, held);
@@ -247,17 +267,12 @@ tunnel_set_mark(struct tunnel *t, uint32_t mark)
 		err = udp_set_mark(lane_udp(t->lane[i]), mark);
 	if (err == 0)
 		t->mark = mark;
+	for (unsigned i = 0; i < t->lanes && is_open(t) && err != 0; i++)
+		(void)udp_set_mark(lane_udp(t->lane[i]), t->mark);
 	return err;
 }
 
 /* ---- the interface's state ---- */
-
-static void
-set_up(struct tunnel *t, bool up)
-{
-	wg_device_set_up(tunnel_hold(t), up);
-	tunnel_release(t);
-}
 
 static void
 came_up(struct tunnel *t)
@@ -268,15 +283,26 @@ came_up(struct tunnel *t)
 	log_msg(LOG_INFO, "%s: up", tun_name(t->tun[0]));
 	if (!is_open(t) && reopen_sockets(t, &d) != 0)
 		log_diag(&d);
-	set_up(t, true);
+	wg_device_set_up(tunnel_hold(t), true);
+	t->up = true;
+	if (is_open(t) && run_lanes(t) != 0) {
+		log_msg(LOG_ERROR, "%s: no worker can start: %s",
+		    tun_name(t->tun[0]), uk_strerror(UK_ESYS));
+		close_sockets(t); /* catch_up() tries again */
+	}
+	tunnel_release(t);
 }
 
+/* What waits in the queues now is of no use when the link is up again. */
 static void
 went_down(struct tunnel *t)
 {
 	log_msg(LOG_INFO, "%s: down", tun_name(t->tun[0]));
 	close_sockets(t);
-	set_up(t, false);
+	drop_stale(t);
+	t->up = false;
+	wg_device_set_up(tunnel_hold(t), false);
+	tunnel_release(t);
 }
 
 /* Once a second: a port that was busy may be free; and the loop's timers do
@@ -288,6 +314,8 @@ catch_up(struct tunnel *t, enum tun_state state)
 	bool due;
 
 	diag_init(&d, NULL);
+	if (state == TUN_UP && !is_open(t))
+		drop_stale(t);
 	if (state == TUN_UP && !is_open(t) && reopen_sockets(t, &d) == 0)
 		log_msg(LOG_INFO, "%s: UDP port %u is open now",
 		    tun_name(t->tun[0]), t->port);
@@ -302,19 +330,15 @@ look(void *arg)
 {
 	struct tunnel *t = arg;
 	enum tun_state state = tun_refresh(t->tun[0]);
-	struct wg_device *device;
-	bool was_up;
 
 	watch_after(t->on_look, LOOK_AGAIN);
 	if (state == TUN_GONE) {
 		end(t, TUNNEL_GONE);
 		return;
 	}
-	device = tunnel_hold(t);
-	wg_device_set_mtu(device, tun_mtu(t->tun[0]));
-	was_up = wg_device_is_up(device);
+	wg_device_set_mtu(tunnel_hold(t), tun_mtu(t->tun[0]));
 	tunnel_release(t);
-	if ((state == TUN_UP) == was_up)
+	if ((state == TUN_UP) == t->up)
 		catch_up(t, state);
 	else if (state == TUN_UP)
 		came_up(t);
@@ -390,7 +414,7 @@ uapi_input(void *session, const char *line, size_t len, struct text *out)
 	(void)tunnel_hold(c->tunnel);
 	go_on = uapi_line(&c->session, line, len, out);
 	let_go(c->tunnel);
-	if (len == 0) /* what is half said begins nothing on the loop */
+	if (len == 0) /* a partial request starts nothing */
 		lane_drain(c->tunnel->lane[0]);
 	return go_on;
 }
@@ -470,8 +494,9 @@ open_lane(struct tunnel *t, const struct tun_conf *c, struct diag *d)
 	    t->tun[i], t->conf.aead);
 	if (err == UK_ECRYPTO)
 		diag_error(d,
-		    "no cipher: %s cannot be used here (not built with, no such "
-		    "processor, or wrong results: update the library)",
+		    "no cipher: %s cannot be used here (not built with, no "
+		    "such processor, no memory, or wrong results: then update "
+		    "the library)",
 		    aead_kind_name(t->conf.aead));
 	return err;
 }
@@ -484,6 +509,7 @@ open_lanes(struct tunnel *t, struct diag *d)
 	    .fd = t->conf.tun_fd,
 	    .mtu = t->conf.mtu,
 	    .no_offload = t->conf.no_offload ? TUN_NO_VNET_HDR : 0,
+	    .shared = wanted > 1,
 	    .headroom = WG_SEAL_HEADROOM,
 	    .tailroom = WG_SEAL_TAILROOM};
 	int err = 0;
@@ -532,8 +558,14 @@ tunnel_new(uv_loop_t *loop, const struct tunnel_conf *c)
 	    .gone = on_lane_gone,
 	    .stirred = look,
 	    .arg = t};
-	if (uv_mutex_init(&t->shared.lock) == 0)
-		return t;
+	if (uv_mutex_init(&t->shared.lock) != 0)
+		goto free_tunnel;
+	if (uv_mutex_init(&t->shared.turn) != 0)
+		goto destroy_lock;
+	return t;
+destroy_lock:
+	uv_mutex_destroy(&t->shared.lock);
+free_tunnel:
 	free(t);
 	return NULL;
 }
@@ -579,6 +611,7 @@ tunnel_close(struct tunnel *t)
 	for (unsigned i = t->lanes; i-- > 0;)
 		tun_close(t->tun[i]);
 	wg_device_free(t->shared.device);
+	uv_mutex_destroy(&t->shared.turn);
 	uv_mutex_destroy(&t->shared.lock);
 	free(t);
 }

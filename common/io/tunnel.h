@@ -49,9 +49,9 @@ int tunnel_open(struct tunnel **t, uv_loop_t *loop,
 /* The interface and the socket go; sessions are wiped. NULL: no-op. */
 void tunnel_close(struct tunnel *t);
 
-/* The device, to look at or to configure, in the caller's hand until
- * tunnel_release(), which sends what came of it. Meanwhile no data passes, so
- * be quick. May be nested. */
+/* Lock the device, to read or configure it, until tunnel_release(), which
+ * unlocks it and sends what the changes produced. No data passes meanwhile: be
+ * quick. Calls may nest. On the loop's thread. */
 struct wg_device *tunnel_hold(struct tunnel *t);
 void tunnel_release(struct tunnel *t);
 
@@ -62,8 +62,9 @@ uint32_t tunnel_mtu(const struct tunnel *t);
 uint16_t tunnel_port(const struct tunnel *t);
 uint32_t tunnel_mark(const struct tunnel *t);
 
-/* Move to another port: on failure the old one stays. Returns 0; UK_EBUSY,
- * UK_EPERM, UK_ESYS, UK_ENOMEM. */
+/* Move to another port: on failure the old one stays, or when memory or threads
+ * are out, none, and the old one is tried again every second. Returns 0;
+ * UK_EBUSY, UK_EPERM, UK_ESYS, UK_ENOMEM. */
 int tunnel_set_port(struct tunnel *t, uint16_t port, struct diag *d);
 int tunnel_set_mark(struct tunnel *t, uint32_t mark);
 

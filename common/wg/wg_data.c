@@ -5,10 +5,11 @@
 
 #define UDP_HEADER_LEN 8
 
-/* Counters of one session that may be on their way at a time, in all batches:
- * half of what every receiver's window holds. */
+/* When so many counters of a session are on their way, in all batches, it gets
+ * no more: half of the window that Linux and wireguard-go have. The batch that
+ * reaches it may go on. */
 #define IN_FLIGHT_MAX (WG_REPLAY_WINDOW / 2)
-static_assert(WG_BATCH_MAX < IN_FLIGHT_MAX, "one batch is never too much");
+static_assert(IN_FLIGHT_MAX + WG_BATCH_MAX < WG_REPLAY_WINDOW, "inside it");
 
 /* ---- out ---- */
 
@@ -110,6 +111,7 @@ struct way {
 	struct wg_peer *peer;
 	struct wg_session *session; /* NULL: packets have to wait */
 	struct wg_flight *flight; /* NULL: nothing sent yet on this way */
+	bool blocked; /* the session may hand out no counters now */
 };
 
 static void
@@ -120,14 +122,40 @@ end_flight(struct way *w, uint64_t now_ns)
 	*w = (struct way){.cache = w->cache};
 }
 
+static uint64_t
+oldest_on_its_way(const struct wg_device *d, const struct wg_session *s)
+{
+	uint64_t oldest = s->send_counter;
+
+	for (const struct wg_tx *tx = d->out; tx; tx = tx->next)
+		for (unsigned i = 0; i < tx->nflights; i++)
+			if (tx->flight[i].session == s)
+				oldest =
+				    uk_min_u64(oldest, tx->flight[i].first);
+	return oldest;
+}
+
+/* Would the session's next counters run so far ahead of one that another batch
+ * has yet to send that the receiver's window could pass that by? */
+static bool
+runs_ahead(const struct wg_device *d, struct wg_session *s)
+{
+	if (s->send_counter - s->sent_below < IN_FLIGHT_MAX)
+		return false;
+	s->sent_below = oldest_on_its_way(d, s);
+	return s->send_counter - s->sent_below >= IN_FLIGHT_MAX;
+}
+
 static void
-take_way(struct way *w, struct wg_peer *p, uint64_t now_ns)
+take_way(const struct wg_device *d, struct way *w, struct wg_peer *p,
+    uint64_t now_ns)
 {
 	if (w->peer == p)
 		return;
 	end_flight(w, now_ns);
 	w->peer = p;
 	w->session = wg_peer_sender(p, now_ns);
+	w->blocked = w->session && runs_ahead(d, w->session);
 }
 
 static void
@@ -169,30 +197,6 @@ lay_out(struct wg_device *d, struct wg_tx *tx, struct way *w,
 	tx->n++;
 }
 
-static uint64_t
-oldest_on_its_way(const struct wg_device *d, const struct wg_session *s)
-{
-	uint64_t oldest = s->send_counter;
-
-	for (const struct wg_tx *tx = d->out; tx; tx = tx->next)
-		for (unsigned i = 0; i < tx->nflights; i++)
-			if (tx->flight[i].session == s)
-				oldest =
-				    uk_min_u64(oldest, tx->flight[i].first);
-	return oldest;
-}
-
-/* Would this session's next counter run so far ahead of one that another batch
- * has not sent yet that the receiver's window could pass that by? */
-static bool
-runs_ahead(const struct wg_device *d, struct wg_session *s)
-{
-	if (s->send_counter - s->sent_below < IN_FLIGHT_MAX)
-		return false;
-	s->sent_below = oldest_on_its_way(d, s);
-	return s->send_counter - s->sent_below >= IN_FLIGHT_MAX;
-}
-
 /* Behind what waits already, so that packets keep their order. */
 static void
 wait_in_queue(struct way *w, const struct pbuf *packet, uint64_t now_ns)
@@ -223,7 +227,7 @@ route_one(struct wg_device *d, uint64_t now_ns, struct wg_tx *tx,
 		tx->rejected[tx->nrejected++] = *packet;
 		return;
 	}
-	take_way(w, p, now_ns);
+	take_way(d, w, p, now_ns);
 	if (w->session && w->session->send_counter >= WG_REJECT_AFTER_MESSAGES)
 		w->session = NULL;
 	if (w->session && is_looping(p, w->session, &v, packet)) {
@@ -232,7 +236,7 @@ route_one(struct wg_device *d, uint64_t now_ns, struct wg_tx *tx,
 	}
 	if (!w->session || p->queue_head)
 		wait_in_queue(w, packet, now_ns);
-	else if (runs_ahead(d, w->session))
+	else if (w->blocked)
 		wg_drop(d, WG_DROP_QUEUE_FULL);
 	else
 		lay_out(d, tx, w, packet, ip_ecn_encap(v.tos));
@@ -245,6 +249,7 @@ wg_device_route(struct wg_device *d, struct uk_time now, struct wg_tx *tx,
 	struct way w = {.cache = {.family = FAMILY_NONE}};
 
 	UK_ASSERT(n <= WG_BATCH_MAX && tx->nflights == 0);
+	now = wg_now(d, now);
 	tx->n = 0;
 	tx->nrejected = 0;
 	tx->failed = 0;
@@ -330,6 +335,7 @@ wg_device_sort(struct wg_device *d, struct uk_time now, struct wg_rx *rx,
     struct dgram *in, unsigned n)
 {
 	UK_ASSERT(n <= WG_BATCH_MAX && rx->nheld == 0);
+	now = wg_now(d, now);
 	rx->in = in;
 	rx->n = 0;
 	if (!d->up || !d->has_identity)
@@ -479,6 +485,7 @@ wg_device_accept(struct wg_device *d, struct uk_time now, struct wg_rx *rx)
 {
 	struct run r = {.session = NULL};
 
+	now = wg_now(d, now);
 	rx->npackets = 0;
 	for (unsigned i = 0; i < rx->n; i++)
 		accept_one(d, now, rx, i, &r);

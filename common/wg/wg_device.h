@@ -3,7 +3,7 @@
  * peers, handshakes, sessions, allowed IPs and queues, and nothing else.
  *
  *   packets from the host -> wg_device_route, ..._sent   -> data messages
- *   datagrams received    -> wg_device_sort, ..._accept  -> packets for the host
+ *   datagrams received    -> wg_device_sort, ..._accept  -> packets for it
  *   wg_device_next        -> handshakes, keepalives, queued packets to send
  *   wg_device_tick at wg_device_deadline, then wg_device_next
  *
@@ -52,8 +52,9 @@ enum wg_drop {
 	WG_DROP_NO_PEER,       /* outgoing: no allowed IP covers it */
 	WG_DROP_NO_ENDPOINT,   /* outgoing: peer's address not known yet */
 	WG_DROP_LOOP,          /* outgoing: a message of ours, come back */
-	WG_DROP_QUEUE_FULL,    /* outgoing: waited for a session in vain, or would
-	                          overtake too much of a stopped sender's */
+	WG_DROP_QUEUE_FULL,    /* outgoing: waited for a session in vain, or
+	                          would overtake too much of what another
+	                          thread has yet to send */
 	WG_DROP_CRYPTO,        /* the crypto library failed or memory is out */
 	WG_DROP_COUNT,
 };
@@ -171,8 +172,8 @@ const struct wg_device_stats *wg_device_stats(const struct wg_device *d);
  * empty before: new, or given back. */
 void wg_device_route(struct wg_device *d, struct uk_time now,
     struct wg_tx *tx, const struct pbuf *p, unsigned n);
-/* Give back what tx holds, sent or not; tx is empty after. Soon: a session whose
- * counters are on their way for too long gets no more of them. */
+/* Give back what tx holds, sent or not; tx is empty after. Call it soon: a
+ * session gets no more counters while too many of them are on their way. */
 void wg_device_sent(struct wg_device *d, struct wg_tx *tx);
 
 /* Take n <= WG_BATCH_MAX datagrams: find the session of each data message;

@@ -154,6 +154,7 @@ wg_device_next(struct wg_device *d, struct uk_time now, struct wg_own *own)
 	bool others = d->pending_count > 0 && !own->no_handshakes;
 	bool own_turn = d->handshake_was_last || !others;
 
+	now = wg_now(d, now);
 	reclaim(d, own);
 	if (d->wish_first && own_turn) {
 		d->handshake_was_last = false;
@@ -174,6 +175,9 @@ wg_device_handshakes(const struct wg_device *d)
 bool
 wg_device_is_flushing(const struct wg_device *d, uint64_t now_ns)
 {
+	if (d->queued == 0)
+		return false;
+	now_ns = wg_now_ns(d, now_ns);
 	for (const struct wg_peer *p = d->wish_first; p; p = p->wish_next)
 		if (p->queue_head && wg_peer_sender(p, now_ns))
 			return true;
@@ -210,6 +214,7 @@ wg_device_tick(struct wg_device *d, struct uk_time now)
 {
 	struct timerq_node *n;
 
+	now = wg_now(d, now);
 	while ((n = timerq_pop(&d->timers, now.mono_ns))) {
 		struct wg_peer *p = CONTAINER_OF(n, struct wg_peer, timer);
 

@@ -23,7 +23,7 @@ struct wg_session {
 	struct wg_index index; /* ours, in messages to us; the owner's */
 	struct wg_key send, receive;
 	uint64_t send_counter; /* next to hand out */
-	uint64_t sent_below;   /* all counters below have been sent, or given up */
+	uint64_t sent_below; /* lower counters have been sent, or given up */
 	struct wg_replay replay;
 	uint64_t born_ns; /* monotonic */
 	uint32_t users; /* batches whose operations point at our keys */

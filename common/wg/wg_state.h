@@ -99,6 +99,7 @@ struct wg_device {
 	struct wg_peer *wish_first, *wish_last;
 	unsigned queued; /* packets of all peers */
 	struct wg_tx *out; /* batches that are on their way */
+	struct uk_time latest; /* that anybody has come with */
 	/* For keepalives and queued packets, which are few: the one that every
 	 * machine has, and that takes the least memory. */
 	struct aead_engine *engine;
@@ -108,6 +109,24 @@ struct wg_device {
 
 	struct wg_device_stats stats;
 };
+
+/* Threads look at the clock before they wait for the device, so they may come
+ * with a time from before what has happened since. For us it never goes
+ * back. */
+static inline struct uk_time
+wg_now(struct wg_device *d, struct uk_time now)
+{
+	if (now.mono_ns >= d->latest.mono_ns)
+		d->latest = now;
+	return d->latest;
+}
+
+/* The same, to look at something only. */
+static inline uint64_t
+wg_now_ns(const struct wg_device *d, uint64_t now_ns)
+{
+	return now_ns > d->latest.mono_ns ? now_ns : d->latest.mono_ns;
+}
 
 static inline void
 wg_drop(struct wg_device *d, enum wg_drop why)
