@@ -1,43 +1,37 @@
-/* bench_aead: what one packet costs in the bulk cipher, for each engine of
- * this machine and for libsodium. Prints a Markdown table: ns per packet, in
+/* ukai-bench-aead: what one packet costs in the bulk cipher, for each engine
+ * of this machine and for libsodium. Prints a Markdown table: ns per packet, in
  * calls of 32 packets of one session, as a median of interleaved rounds.
  *
- *	bench_aead [ROUNDS]
+ *	ukai-bench-aead [ROUNDS]
  */
 #include "core/aead.h"
+#include "measure.h"
 
 #include <err.h>
 #include <sodium.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+/* Of one call. */
 #define PACKETS 32
+/* Several calls are timed at once, or reading the clock would show. */
+#define PREPARED (4 * PACKETS)
 #define ROOM 1536
+#define ROUNDS 1000
 #define ROUNDS_MAX 10000
 
 static const uint32_t lengths[] = {32, 128, 576, 1420};
 
 static const uint8_t key[AEAD_KEY_LEN] = {1, 2, 3};
-static uint8_t plain[PACKETS][ROOM], sealed[PACKETS][ROOM], work[PACKETS][ROOM];
+static uint8_t plain[PREPARED][ROOM], sealed[PREPARED][ROOM],
+    work[PREPARED][ROOM];
 
 /* engine NULL: libsodium. */
 struct row {
 	struct aead_engine *engine;
 	const char *name;
 	bool open;
-	uint64_t ns[ARRAY_LEN(lengths)][ROUNDS_MAX];
+	double ns[ARRAY_LEN(lengths)][ROUNDS_MAX]; /* a packet */
 };
-
-static uint64_t
-now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * UK_NS_PER_S + (uint64_t)t.tv_nsec;
-}
 
 static void
 run_sodium(struct aead_op *op, bool open)
@@ -65,53 +59,35 @@ run(const struct row *r, struct aead_op *op)
 		aead_engine_forget(r->engine);
 }
 
-/* Returns how long a call with packets of len bytes takes. */
-static uint64_t
+/* Returns what a packet of len bytes takes. */
+static double
 measure(const struct row *r, uint32_t len)
 {
-	struct aead_op op[PACKETS];
-	uint64_t start, end;
+	struct aead_op op[PREPARED];
+	double start, took;
 
-	for (unsigned i = 0; i < PACKETS; i++)
+	for (unsigned i = 0; i < PREPARED; i++)
 		op[i] = (struct aead_op){.key = key,
 		    .counter = i,
 		    .data = work[i],
 		    .len = r->open ? len + AEAD_TAG_LEN : len};
 	memcpy(work, r->open ? sealed : plain, sizeof(work));
-	start = now_ns();
-	run(r, op);
-	end = now_ns();
-	for (unsigned i = 0; i < PACKETS; i++) {
+	start = measure_now_ns();
+	for (unsigned i = 0; i < PREPARED; i += PACKETS)
+		run(r, op + i);
+	took = measure_now_ns() - start;
+	for (unsigned i = 0; i < PREPARED; i++) {
 		if (op[i].err)
 			errx(1, "%s fails", r->name);
 	}
-	return end - start;
+	return took / PREPARED;
 }
 
 static void
 seal_all(uint32_t len)
 {
-	for (unsigned i = 0; i < PACKETS; i++)
+	for (unsigned i = 0; i < PREPARED; i++)
 		aead_seal_once(sealed[i], key, i, NULL, 0, plain[i], len);
-}
-
-static int
-compare(const void *a, const void *b)
-{
-	const uint64_t *x = a, *y = b;
-
-	return (*x > *y) - (*x < *y);
-}
-
-static void
-print_row(struct row *r, unsigned rounds)
-{
-	printf("| %s | %s |", r->name, r->open ? "open" : "seal");
-	for (size_t k = 0; k < ARRAY_LEN(lengths); k++) {
-		qsort(r->ns[k], rounds, sizeof(r->ns[k][0]), compare);
-		printf(" %.0f |", (double)r->ns[k][rounds / 2] / PACKETS);
-	}
-	printf("\n");
 }
 
 static unsigned
@@ -125,6 +101,15 @@ add_rows(struct row *r, enum aead_kind kind)
 		r[i] = (struct row){
 		    .engine = e, .name = aead_engine_name(e), .open = i};
 	return 2;
+}
+
+static void
+print_row(struct row *r, unsigned rounds)
+{
+	printf("| %s | %s |", r->name, r->open ? "open" : "seal");
+	for (size_t k = 0; k < ARRAY_LEN(lengths); k++)
+		printf(" %.0f |", measure_median(r->ns[k], rounds));
+	printf("\n");
 }
 
 static void
@@ -145,14 +130,11 @@ int
 main(int argc, char **argv)
 {
 	static struct row rows[6];
-	int asked = argc > 1 ? atoi(argv[1]) : 1000;
-	unsigned n = 2, rounds;
+	unsigned rounds = measure_rounds(argc, argv, ROUNDS, ROUNDS_MAX);
+	unsigned n = 2;
 
 	if (sodium_init() < 0) /* without, it takes its slowest code */
 		errx(1, "libsodium does not start");
-	if (asked < 1 || asked > ROUNDS_MAX)
-		errx(2, "ROUNDS is 1 to %d", ROUNDS_MAX);
-	rounds = (unsigned)asked;
 	rows[0].name = rows[1].name = "libsodium";
 	rows[1].open = true;
 	n += add_rows(&rows[n], AEAD_OPENSSL);

@@ -1,19 +1,29 @@
-/* bench_peers: what a configured peer costs in memory, and what it costs the
- * packets of others in time.
+/* ukai-bench-peers: what a configured peer costs in memory, and what it costs
+ * the packets of others in time.
  *
- *	bench_peers [ROUNDS]
+ *	ukai-bench-peers [ROUNDS]
  *
  * Each peer has a public key, a psk, one /32, an endpoint and a persistent
  * keepalive; the active ones have a session. Memory is the heap's growth in a
- * child process that does nothing else. Time is thread CPU time: each round
- * takes a batch through every device, to or from active peers drawn at random:
- * another one for each packet, which is the worst there is for caches, and one
- * for RUN packets, as segmentation offload brings them. The table has medians
- * over the rounds.
+ * child process that does nothing else. It is that of the device alone: what a
+ * relay keeps of a peer besides is not in it.
+ *
+ * Time is thread CPU time: each round takes a batch through every device, to or
+ * from active peers drawn at random: another one for each packet, which is the
+ * worst there is for caches, and one for RUN packets, as segmentation offload
+ * brings them. The devices take turns in being first. The table has medians
+ * over the rounds, and medians of each round's ratio to the device of 10 peers.
+ *
+ * For tests/bench/run:
+ *
+ *	peers-bytes         heap for each of 10,000 peers
+ *	peers-time-ratio    10,000 peers to 10, 10 of them active in both; of a
+ *	                    packet in or out, alone or in runs, the worst
+ *	peers-active-ratio  1,000 active of 10,000 to 10 of 10, in runs; the
+ *	                    worse of in and out
  */
 #include <malloc.h>
 #include <sodium.h>
-#include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -63,24 +73,23 @@ struct setup {
 	struct wg_index *entry; /* of each client */
 	double ns[FIGURES][ROUNDS];
 	double result[FIGURES];
+	double ratio[FIGURES]; /* to FEW; not of memory */
 };
 
 struct bench {
-	struct uk_time now;
-	struct blake2s *b;
-	struct wg_identity hub;
-	struct endpoint at;
+	struct noise_bench base;
 	struct aead_engine *engine;
 	struct wg_tx *tx;
-	struct wg_rx *rx;
 	uint8_t room[BATCH][ROOM];
 };
 
+enum { FEW, ALL_ACTIVE, MANY, MANY_ACTIVE };
+
 static struct setup setups[] = {
-    {.peers = 10, .active = 10},
-    {.peers = 1000, .active = 1000},
-    {.peers = 10000, .active = 10},
-    {.peers = 10000, .active = 1000},
+    [FEW] = {.peers = 10, .active = 10},
+    [ALL_ACTIVE] = {.peers = 1000, .active = 1000},
+    [MANY] = {.peers = 10000, .active = 10},
+    [MANY_ACTIVE] = {.peers = 10000, .active = 1000},
 };
 
 /* ---- making a device ---- */
@@ -133,7 +142,7 @@ add_peer(struct bench *t, struct setup *s, unsigned i)
 	p = wg_device_add(s->d, &key);
 	UK_ASSERT(p);
 	wg_peer_set_psk(p, &psk);
-	wg_peer_set_endpoint(p, &t->at);
+	wg_peer_set_endpoint(p, &t->base.at);
 	wg_peer_set_keepalive(p, 25);
 	UK_ASSERT(wg_peer_allow(s->d, p, &prefix) == 0);
 }
@@ -147,7 +156,8 @@ make_clients(struct bench *t, struct setup *s)
 	s->client = need(s->active, sizeof(*s->client));
 	for (unsigned i = 0; i < s->active; i++) {
 		noise_identity_draw(&far);
-		noise_end_pair(t->b, &s->client[i].end, &far, &hub, &t->hub);
+		noise_end_pair(
+		    t->base.b, &s->client[i].end, &far, &hub, &t->base.hub);
 		s->client[i].address = address_of(peer_of_client(s, i));
 	}
 }
@@ -160,7 +170,7 @@ make_device(struct bench *t, struct setup *s)
 	wg_device_conf_default(&c);
 	s->d = wg_device_new(&c);
 	UK_ASSERT(s->d);
-	wg_device_set_private_key(s->d, &t->hub.private_key);
+	wg_device_set_private_key(s->d, &t->base.hub.private_key);
 }
 
 static void
@@ -176,10 +186,10 @@ add_peers(struct bench *t, struct setup *s)
 static unsigned
 carry_in(struct bench *t, struct wg_device *d, struct dgram *in, unsigned n)
 {
-	wg_device_sort(d, t->now, t->rx, in, n);
-	wg_rx_open(t->rx, t->engine);
-	wg_device_accept(d, t->now, t->rx);
-	return t->rx->npackets;
+	wg_device_sort(d, t->base.now, t->base.rx, in, n);
+	wg_rx_open(t->base.rx, t->engine);
+	wg_device_accept(d, t->base.now, t->base.rx);
+	return t->base.rx->npackets;
 }
 
 /* Give the device n packets; returns how many messages they made. */
@@ -189,7 +199,7 @@ carry_out(
 {
 	unsigned made;
 
-	wg_device_route(d, t->now, t->tx, packet, n);
+	wg_device_route(d, t->base.now, t->tx, packet, n);
 	wg_tx_seal(t->tx, t->engine);
 	made = t->tx->n;
 	wg_device_sent(d, t->tx);
@@ -200,21 +210,21 @@ static void
 connect_client(struct bench *t, struct setup *s, struct client *c)
 {
 	struct wg_own own = {.queued = NULL};
-	struct dgram in = {.ep = &t->at};
+	struct dgram in = {.ep = &t->base.at};
 	struct noise_message m;
 	int did;
 
-	noise_end_call(t->b, &c->end, t->now.wall_ns, &m);
+	noise_end_call(t->base.b, &c->end, t->base.now.wall_ns, &m);
 	in.buf = pbuf_make(m.b, sizeof(m.b), 0, m.len);
 	carry_in(t, s->d, &in, 1);
 	do
-		did = wg_device_next(s->d, t->now, &own);
+		did = wg_device_next(s->d, t->base.now, &own);
 	while (did == UK_EAGAIN);
 	UK_ASSERT(did == 1);
 	m.len = own.dgram.buf.len;
 	memcpy(m.b, pbuf_data(&own.dgram.buf), m.len);
 	wg_own_fini(&own);
-	noise_end_finish(t->b, &c->end, &m);
+	noise_end_finish(t->base.b, &c->end, &m);
 	memcpy(c->index, ((struct wg_response *)m.b)->sender, 4);
 }
 
@@ -261,7 +271,7 @@ time_in(struct bench *t, struct setup *s, unsigned run)
 	for (unsigned i = 0; i < BATCH; i++) {
 		c = i % run == 0 ? draw_client(s) : c;
 		fill_datagram(t->room[i], c);
-		in[i] = (struct dgram){.ep = &t->at,
+		in[i] = (struct dgram){.ep = &t->base.at,
 		    .buf = pbuf_make(
 			t->room[i], ROOM, 0, WG_DATA_OVERHEAD + PACKET_LEN)};
 	}
@@ -297,7 +307,7 @@ connect_all(struct bench *t, struct setup *s)
 	wg_device_set_up(s->d, true);
 	for (unsigned i = 0; i < s->active; i++) {
 		struct client *c = &s->client[i];
-		struct dgram in = {.ep = &t->at};
+		struct dgram in = {.ep = &t->base.at};
 
 		connect_client(t, s, c);
 		fill_datagram(t->room[0], c); /* confirms the session */
@@ -411,6 +421,37 @@ weigh_apart(struct bench *t, struct setup *s)
 /* ---- the table ---- */
 
 static void
+sum_up(unsigned rounds)
+{
+	static double work[ROUNDS];
+
+	/* Ratios first: medians sort the rounds. */
+	for (size_t i = 0; i < ARRAY_LEN(setups); i++)
+		for (unsigned f = NS_ROUTE; f < FIGURES; f++)
+			setups[i].ratio[f] = measure_ratio(
+			    setups[i].ns[f], setups[FEW].ns[f], work, rounds);
+	for (size_t i = 0; i < ARRAY_LEN(setups); i++)
+		for (unsigned f = NS_ROUTE; f < FIGURES; f++)
+			setups[i].result[f] =
+			    measure_median(setups[i].ns[f], rounds);
+}
+
+static void
+print_row(const char *name, enum figure f)
+{
+	printf("| %s |", name);
+	for (size_t i = 0; i < ARRAY_LEN(setups); i++)
+		printf(f == NS_ROUTE || f == NS_INDEX ? " %.1f |" : " %.0f |",
+		    setups[i].result[f]);
+	for (size_t i = MANY; i < ARRAY_LEN(setups); i++)
+		if (f < NS_ROUTE)
+			printf(" |");
+		else
+			printf(" %.2f |", setups[i].ratio[f]);
+	printf("\n");
+}
+
+static void
 print_table(void)
 {
 	static const char *const name[FIGURES] = {
@@ -427,18 +468,35 @@ print_table(void)
 	printf("| peers (active) |");
 	for (size_t i = 0; i < ARRAY_LEN(setups); i++)
 		printf(" %u (%u) |", setups[i].peers, setups[i].active);
+	for (size_t i = MANY; i < ARRAY_LEN(setups); i++)
+		printf(" %u (%u) to %u (%u) |", setups[i].peers,
+		    setups[i].active, setups[FEW].peers, setups[FEW].active);
 	printf("\n| --- |");
-	for (size_t i = 0; i < ARRAY_LEN(setups); i++)
-		printf(" --- |");
+	for (size_t i = 0; i < 2 * ARRAY_LEN(setups) - MANY; i++)
+		printf(" ---: |");
 	printf("\n");
-	for (unsigned f = 0; f < FIGURES; f++) {
-		printf("| %s |", name[f]);
-		for (size_t i = 0; i < ARRAY_LEN(setups); i++)
-			printf(
-			    f < NS_OUT && f >= NS_ROUTE ? " %.1f |" : " %.0f |",
-			    setups[i].result[f]);
-		printf("\n");
-	}
+	for (unsigned f = 0; f < FIGURES; f++)
+		print_row(name[f], f);
+}
+
+/* The greatest of the ratios from this figure on. */
+static double
+worst(const struct setup *s, enum figure f)
+{
+	double most = s->ratio[f];
+
+	for (; f < FIGURES; f++)
+		most = s->ratio[f] > most ? s->ratio[f] : most;
+	return most;
+}
+
+static void
+print_goals(void)
+{
+	measure_goal("peers-bytes", setups[MANY].result[HEAP_PEER]);
+	measure_goal("peers-time-ratio", worst(&setups[MANY], NS_OUT));
+	measure_goal(
+	    "peers-active-ratio", worst(&setups[MANY_ACTIVE], NS_OUT_RUN));
 }
 
 static void
@@ -476,47 +534,37 @@ drop(struct setup *s)
 static void
 set_up(struct bench *t)
 {
-	t->b = blake2s_new();
+	noise_bench_init(&t->base);
 	t->engine = aead_engine_new(AEAD_BEST);
 	t->tx = wg_tx_new();
-	t->rx = wg_rx_new();
-	UK_ASSERT(t->b && t->engine && t->tx && t->rx);
-	noise_identity_draw(&t->hub);
+	UK_ASSERT(t->engine && t->tx);
 }
 
 int
 main(int argc, char **argv)
 {
-	static struct bench t = {
-	    .now = {.mono_ns = UK_NS_PER_S,
-		.wall_ns = 1790000000 * UK_NS_PER_S},
-	    .at = {.addr = {.family = FAMILY_V4, .b = {192, 0, 2, 1}},
-		.port = 51820},
-	};
-	unsigned rounds = argc > 1 ? (unsigned)atoi(argv[1]) : ROUNDS;
+	static struct bench t;
+	unsigned rounds = measure_rounds(argc, argv, ROUNDS, ROUNDS);
+	const size_t n = ARRAY_LEN(setups);
 
-	if (rounds == 0 || rounds > ROUNDS || sodium_init() < 0) {
-		fprintf(stderr, "use: bench_peers [ROUNDS up to %d]\n", ROUNDS);
-		return 2;
-	}
+	UK_ASSERT(sodium_init() >= 0);
 	set_up(&t);
-	for (size_t i = 0; i < ARRAY_LEN(setups); i++)
+	for (size_t i = 0; i < n; i++)
 		weigh_apart(&t, &setups[i]);
-	for (size_t i = 0; i < ARRAY_LEN(setups); i++)
+	for (size_t i = 0; i < n; i++)
 		make_setup(&t, &setups[i]);
+	/* In turn and not forth and back: then a device would come twice in a
+	 * row, and find the caches still full of its own data. */
 	for (unsigned r = 0; r < rounds; r++)
-		for (size_t i = 0; i < ARRAY_LEN(setups); i++)
-			run_round(&t, &setups[i], r);
-	for (size_t i = 0; i < ARRAY_LEN(setups); i++)
-		for (unsigned f = NS_ROUTE; f < FIGURES; f++)
-			setups[i].result[f] =
-			    measure_median(setups[i].ns[f], rounds);
+		for (size_t i = 0; i < n; i++)
+			run_round(&t, &setups[(r + i) % n], r);
+	sum_up(rounds);
 	print_table();
-	for (size_t i = 0; i < ARRAY_LEN(setups); i++)
+	print_goals();
+	for (size_t i = 0; i < n; i++)
 		drop(&setups[i]);
-	wg_rx_free(t.rx);
 	wg_tx_free(t.tx);
 	aead_engine_free(t.engine);
-	blake2s_free(t.b);
+	noise_bench_fini(&t.base);
 	return 0;
 }

@@ -1,19 +1,17 @@
-/* bench_vnet: what a packet costs in core/vnet and core/csum, in ns, without
- * any I/O. Medians of interleaved rounds, as a Markdown table.
+/* ukai-bench-vnet: what a packet costs in core/vnet and core/csum, in ns,
+ * without any I/O. Medians of interleaved rounds, as a Markdown table.
  *
- *   bench_vnet [ROUNDS]
+ *	ukai-bench-vnet [ROUNDS]
  *
  * The packets lie in memory as those of one read of the underlay do: more
  * than a second-level cache holds, so that joining finds them where it finds
  * them at work. */
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "core/bytes.h"
 #include "core/csum.h"
 #include "core/vnet.h"
+#include "measure.h"
 
 #define HLEN 52 /* IPv4, TCP, time stamps */
 #define PAYLOAD 1368
@@ -184,6 +182,7 @@ make_nothing(void)
 {
 }
 
+#define ROUNDS 101
 #define ROUNDS_MAX 1001
 
 static struct bench {
@@ -206,49 +205,27 @@ static struct bench {
     {"memcpy, in the first-level cache", make_nothing, run_memcpy_warm, N, {0}},
 };
 
-static double
-now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
-
-static int
-compare(const void *a, const void *b)
-{
-	const double *x = a;
-	const double *y = b;
-
-	return (*x > *y) - (*x < *y);
-}
-
 int
 main(int argc, char **argv)
 {
-	unsigned rounds = argc > 1 ? (unsigned)atoi(argv[1]) : 101;
+	unsigned rounds = measure_rounds(argc, argv, ROUNDS, ROUNDS_MAX);
 
-	if (rounds < 1 || rounds > ROUNDS_MAX) {
-		fprintf(stderr, "bench_vnet [1-%d]\n", ROUNDS_MAX);
-		return 2;
-	}
 	for (unsigned r = 0; r < rounds; r++) {
 		for (size_t i = 0; i < ARRAY_LEN(benches); i++) {
 			struct bench *b = &benches[i];
 
 			b->make();
-			double start = now_ns();
+			double start = measure_now_ns();
 			b->run();
-			b->ns[r] = (now_ns() - start) / b->packets;
+			b->ns[r] = (measure_now_ns() - start) / b->packets;
 		}
 	}
-	puts("| | ns a packet |\n| --- | --- |");
+	puts("| | ns a packet |\n| --- | ---: |");
 	for (size_t i = 0; i < ARRAY_LEN(benches); i++) {
 		struct bench *b = &benches[i];
 
-		qsort(b->ns, rounds, sizeof(b->ns[0]), compare);
-		printf("| %s | %.0f |\n", b->name, b->ns[rounds / 2]);
+		printf(
+		    "| %s | %.0f |\n", b->name, measure_median(b->ns, rounds));
 	}
 	return 0;
 }

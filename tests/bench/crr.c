@@ -1,8 +1,10 @@
-/* crr: how many TCP connections a second get through, one after the other in
- * each of some slots: connect, send a byte, receive a byte, close.
+/* ukai-bench-crr: how many TCP connections a second get through, one after the
+ * other in each of some slots: connect, send a byte, receive a byte, close.
  *
- *	crr serve ADDRESS PORT
- *	crr call ADDRESS PORT SECONDS SLOTS	prints connections per second
+ *	ukai-bench-crr serve ADDRESS PORT
+ *	ukai-bench-crr call ADDRESS PORT SECONDS SLOTS
+ *
+ * call prints connections per second.
  *
  * The server closes first, so that what waits in TIME_WAIT (RFC 9293 section
  * 3.6.1) waits there and the caller's ports are free again at once. */
@@ -11,24 +13,14 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "measure.h"
+
 #define SLOTS_MAX 256
-
-static double
-now_s(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 static struct sockaddr_in
 parse_address(const char *host, const char *port)
@@ -108,7 +100,7 @@ serve(const struct sockaddr_in *at)
 
 struct slot {
 	int fd;
-	bool sent;
+	bool sent, answered;
 };
 
 static void
@@ -123,7 +115,8 @@ begin(int epoll, struct slot *slots, size_t i, const struct sockaddr_in *to)
 	watch(epoll, fd, EPOLLOUT, i);
 }
 
-/* Returns true when the slot's connection is over, having been whole. */
+/* Returns true when the slot's connection is over. One that ends without its
+ * answer ends the program: only whole ones count. */
 static bool
 go_on(int epoll, struct slot *slots, size_t i)
 {
@@ -141,11 +134,13 @@ go_on(int epoll, struct slot *slots, size_t i)
 	}
 	/* The byte, later the end; often both at once. */
 	while ((n = recv(s->fd, bytes, sizeof(bytes), 0)) > 0)
-		continue;
+		s->answered = true;
 	if (n < 0 && errno == EAGAIN)
 		return false;
 	if (n < 0)
 		err(1, "recv");
+	if (!s->answered)
+		errx(1, "a connection was closed without an answer");
 	close(s->fd);
 	return true;
 }
@@ -156,12 +151,12 @@ call(const struct sockaddr_in *to, double seconds, size_t n_slots)
 	static struct slot slots[SLOTS_MAX];
 	struct epoll_event e[SLOTS_MAX];
 	int epoll = epoll_create1(0);
-	double start = now_s();
+	double start = measure_wall_s();
 	uint64_t done = 0;
 
 	for (size_t i = 0; i < n_slots; i++)
 		begin(epoll, slots, i, to);
-	while (now_s() - start < seconds) {
+	while (measure_wall_s() - start < seconds) {
 		int n = epoll_wait(epoll, e, SLOTS_MAX, 100);
 
 		for (int i = 0; i < n; i++) {
@@ -171,7 +166,7 @@ call(const struct sockaddr_in *to, double seconds, size_t n_slots)
 			begin(epoll, slots, e[i].data.u64, to);
 		}
 	}
-	printf("%.0f\n", (double)done / (now_s() - start));
+	printf("%.0f\n", (double)done / (measure_wall_s() - start));
 	return done == 0;
 }
 
@@ -182,7 +177,7 @@ main(int argc, char **argv)
 	int slots;
 
 	if (argc < 4)
-		errx(2, "usage: crr serve ADDRESS PORT | "
+		errx(2, "usage: ukai-bench-crr serve ADDRESS PORT | "
 			"call ADDRESS PORT SECONDS SLOTS");
 	address = parse_address(argv[2], argv[3]);
 	if (strcmp(argv[1], "serve") == 0 && argc == 4)

@@ -21,6 +21,28 @@ noise_identity_draw(struct wg_identity *us)
 	x25519_base(us->public_key.b, us->private_key.b);
 }
 
+void
+noise_bench_init(struct noise_bench *t)
+{
+	*t = (struct noise_bench){
+	    .now = {.mono_ns = 1000 * UK_NS_PER_S,
+		.wall_ns = 1790000000 * UK_NS_PER_S},
+	    .b = blake2s_new(),
+	    .rx = wg_rx_new(),
+	    .at = {.addr = {.family = FAMILY_V4, .b = {192, 0, 2, 1}},
+		.port = 51820},
+	};
+	UK_ASSERT(t->b && t->rx);
+	noise_identity_draw(&t->hub);
+}
+
+void
+noise_bench_fini(struct noise_bench *t)
+{
+	wg_rx_free(t->rx);
+	blake2s_free(t->b);
+}
+
 static void
 introduce(struct blake2s *b, struct noise_end *e, const struct wg_identity *us,
     const struct wg_key *them, const struct wg_key *psk)

@@ -5,7 +5,21 @@
 #define UKAI_BENCH_NOISE_END_H
 
 #include "wg/wg_cookie.h"
+#include "wg/wg_device.h"
 #include "wg/wg_noise.h"
+
+/* What a benchmark of a device begins with; the rest of its state is its own.
+ * Sodium is up. */
+struct noise_bench {
+	struct uk_time now;
+	struct blake2s *b;
+	struct wg_rx *rx;
+	struct wg_identity hub; /* the device that is measured */
+	struct endpoint at; /* of all far ends */
+};
+
+void noise_bench_init(struct noise_bench *t);
+void noise_bench_fini(struct noise_bench *t);
 
 struct noise_end {
 	struct wg_identity us;

@@ -1,13 +1,16 @@
-/* rtt: round trips of ICMP echoes (RFC 792), answered by the other kernel.
+/* ukai-bench-rtt: round trips of ICMP echoes (RFC 792), answered by the other
+ * kernel.
  *
- *	rtt ADDRESS SECONDS [PER-SECOND]
+ *	ukai-bench-rtt ADDRESS SECONDS [PER-SECOND]
  *
- * Sends so many a second, whether or not answers come, and sleeps between:
- * everything on the way has gone to sleep, too, and its waking up is measured.
- * Without PER-SECOND one after the answer to the other, as ping -A, and as
- * ping without sleeping. Prints how many were sent and answered, and the
- * median and the 95th percentile in microseconds, from the call that sends to
- * the return of the one that receives. */
+ * With PER-SECOND it sends that many a second, whether or not answers come,
+ * and sleeps in between. Then everything on the way is asleep too, and the
+ * time to wake up is measured. Without PER-SECOND it sends the next echo as
+ * soon as the answer has come, as ping -A does, and never sleeps.
+ *
+ * Prints how many were sent and answered, and the median and the 95th
+ * percentile in microseconds, from the call that sends to the return of the
+ * one that receives. */
 #include <arpa/inet.h>
 #include <err.h>
 #include <netinet/ip.h>
@@ -15,12 +18,11 @@
 #include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "measure.h"
 
 /* Sequence numbers are 16 bits and tell answers apart for LATE_S. */
 #define SEQUENCES 65536
@@ -33,17 +35,8 @@ struct state {
 	double sent_at[SEQUENCES]; /* 0: answered, or never sent */
 	uint32_t sent;
 	uint32_t answered;
-	float rtt_us[PROBES_MAX];
+	double rtt_us[PROBES_MAX];
 };
-
-static double
-now_s(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 static uint16_t
 checksum(const void *data, size_t len)
@@ -66,7 +59,7 @@ probe(struct state *s)
 	echo->un.echo.id = s->id;
 	echo->un.echo.sequence = sequence;
 	echo->checksum = checksum(echo, sizeof(echo));
-	s->sent_at[sequence] = now_s();
+	s->sent_at[sequence] = measure_wall_s();
 	/* A full queue is an answer that never comes. */
 	(void)send(s->fd, echo, sizeof(echo), 0);
 }
@@ -79,7 +72,7 @@ hear(struct state *s)
 	struct icmphdr echo;
 	ssize_t n = recv(s->fd, packet, sizeof(packet), MSG_DONTWAIT);
 	size_t header = n > 0 ? (packet[0] & 15u) * 4 : 0;
-	double now = now_s(), *sent_at;
+	double now = measure_wall_s(), *sent_at;
 
 	if (n < (ssize_t)(header + sizeof(echo)))
 		return false;
@@ -89,7 +82,7 @@ hear(struct state *s)
 	    *sent_at == 0)
 		return false;
 	if (s->answered < PROBES_MAX)
-		s->rtt_us[s->answered++] = (float)((now - *sent_at) * 1e6);
+		s->rtt_us[s->answered++] = (now - *sent_at) * 1e6;
 	*sent_at = 0;
 	return true;
 }
@@ -103,7 +96,7 @@ watch_until(int fd, double then)
 	do {
 		if (poll(&p, 1, 0) > 0)
 			return true;
-	} while (now_s() < then);
+	} while (measure_wall_s() < then);
 	return false;
 }
 
@@ -112,7 +105,7 @@ static bool
 wait_until(int fd, double then)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
-	double left = then - now_s();
+	double left = then - measure_wall_s();
 	struct timespec t;
 
 	if (left < 0)
@@ -126,16 +119,16 @@ static void
 run(struct state *s, double seconds, double per_second)
 {
 	bool (*wait)(int, double) = per_second > 0 ? wait_until : watch_until;
-	double start = now_s(), end = start + seconds, due = start;
+	double start = measure_wall_s(), end = start + seconds, due = start;
 
 	while (due < end) {
 		probe(s);
 		due = per_second > 0 ? start + s->sent / per_second
-				     : now_s() + LATE_S;
+				     : measure_wall_s() + LATE_S;
 		while (wait(s->fd, due)) {
 			if (!hear(s) || per_second > 0)
 				continue;
-			due = now_s();
+			due = measure_wall_s();
 			break;
 		}
 	}
@@ -143,22 +136,15 @@ run(struct state *s, double seconds, double per_second)
 		hear(s);
 }
 
-static int
-by_size(const void *a, const void *b)
-{
-	float x = *(const float *)a, y = *(const float *)b;
-
-	return (x > y) - (x < y);
-}
-
 int
 main(int argc, char **argv)
 {
 	static struct state s;
 	struct sockaddr_in to = {.sin_family = AF_INET};
+	double median;
 
 	if (argc < 3 || argc > 4)
-		errx(2, "usage: rtt ADDRESS SECONDS [PER-SECOND]");
+		errx(2, "usage: ukai-bench-rtt ADDRESS SECONDS [PER-SECOND]");
 	if (inet_pton(AF_INET, argv[1], &to.sin_addr) != 1)
 		errx(2, "'%s' is not an IPv4 address", argv[1]);
 	s.id = (uint16_t)getpid();
@@ -168,9 +154,8 @@ main(int argc, char **argv)
 	run(&s, atof(argv[2]), argc == 4 ? atof(argv[3]) : 0);
 	if (s.answered == 0)
 		errx(1, "%s does not answer", argv[1]);
-	qsort(s.rtt_us, s.answered, sizeof(s.rtt_us[0]), by_size);
-	printf("%u %u %.1f %.1f\n", s.sent, s.answered,
-	    (double)s.rtt_us[s.answered / 2],
-	    (double)s.rtt_us[(size_t)s.answered * 95 / 100]);
+	median = measure_median(s.rtt_us, s.answered); /* and sorts */
+	printf("%u %u %.1f %.1f\n", s.sent, s.answered, median,
+	    s.rtt_us[(size_t)s.answered * 95 / 100]);
 	return 0;
 }
