@@ -16,7 +16,8 @@ export UKAI_LINE_PREFIX=ukt05
 state=/run/ukai-line-$UKAI_LINE_PREFIX
 napt=${UKAI_BUILD:-$root/build}/tests/ukai-test-napt
 work=$(mktemp -d "/tmp/$UKAI_LINE_PREFIX.XXXXXX")
-failed=0
+# shellcheck source=tests/net/checks
+. "$here/checks"
 holder=
 
 cleanup()
@@ -27,20 +28,6 @@ cleanup()
 }
 trap cleanup EXIT
 trap 'exit 1' INT TERM
-
-# check WHAT CMD: CMD must succeed.
-check()
-{
-	local what=$1
-	shift
-	if "$@" >"$work/out" 2>&1; then
-		echo "ok    $what"
-	else
-		echo "FAIL  $what"
-		sed 's/^/      /' "$work/out"
-		failed=1
-	fi
-}
 
 # same WHAT IS WANTED
 same()

@@ -16,7 +16,8 @@ probe=${UKAI_PROBE:-${UKAI_BUILD:-$root/build}/tests/ukai-test-host-probe}
 a=ukt12-$$-a
 b=ukt12-$$-b
 work=$(mktemp -d "/tmp/ukt12.XXXXXX")
-failed=0
+# shellcheck source=tests/net/checks
+. "$here/checks"
 pids=
 
 cleanup()
@@ -35,20 +36,6 @@ cleanup()
 }
 trap cleanup EXIT
 trap 'exit 1' INT TERM
-
-# check WHAT CMD: CMD must succeed.
-check()
-{
-	local what=$1
-	shift
-	if "$@" >"$work/out" 2>&1; then
-		echo "ok $what"
-	else
-		echo "not ok $what"
-		sed 's/^/  /' "$work/out"
-		failed=1
-	fi
-}
 
 # The same, and CMD must fail.
 check_not()

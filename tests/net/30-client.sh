@@ -26,7 +26,8 @@ tun2=u30d$$
 far=u30r$$
 work=$(mktemp -d "/tmp/ukt30.XXXXXX")
 export UKAI_RUN_DIR=$work/run UKAI_STATE_DIR=$work/state
-failed=0
+# shellcheck source=tests/net/checks
+. "$here/checks"
 relay_pid='' dns_pid='' up_pid=''
 
 cleanup()
@@ -48,21 +49,6 @@ cleanup()
 }
 trap cleanup EXIT
 trap 'exit 1' INT TERM
-
-# check WHAT CMD...: CMD must succeed.
-check()
-{
-	local what=$1
-
-	shift
-	if "$@" >"$work/out" 2>&1; then
-		echo "ok $what"
-	else
-		echo "not ok $what: $*"
-		sed 's/^/  /' "$work/out"
-		failed=1
-	fi
-}
 
 # same WHAT IS WANTED
 same()

@@ -23,7 +23,8 @@ r=$ns-r a=$ns-a b=$ns-b s=$ns-s
 tr=ukr$$ ta=uka$$ tb=ukb$$
 work=$(mktemp -d "/tmp/$ns.XXXXXX")
 export UKAI_RUN_DIR=$work/run UKAI_STATE_DIR=$work/state
-failed=0
+# shellcheck source=tests/net/checks
+. "$here/checks"
 pids=
 relay_pid=
 
@@ -64,35 +65,9 @@ in_ns()
 	timeout 30 ip netns exec "$n" "$@"
 }
 
-# check NAME CMD: CMD must succeed.
-check()
-{
-	local name=$1
-	shift
-	if "$@" >"$work/out" 2>&1; then
-		echo "ok $name"
-	else
-		echo "not ok $name"
-		sed 's/^/    /' "$work/out"
-		failed=1
-	fi
-}
-
 fails()
 {
 	! "$@"
-}
-
-# code N CMD: CMD ends with exit code N; what it says goes to $work/said.
-code()
-{
-	local want=$1 got=0
-	shift
-	"$@" >"$work/said" 2>&1 || got=$?
-	[ "$got" = "$want" ] && return
-	echo "exit $got, not $want"
-	cat "$work/said"
-	return 1
 }
 
 # until_true CMD: at most 5 s.
@@ -471,11 +446,11 @@ ping_from()
 write_conf
 dump >"$work/before"
 
-check "status without a relay: exit 3" code 3 "$relay" status
-check "restore with nothing to undo" code 0 "$relay" restore
-check "no command: exit 2" code 2 "$relay"
-check "an unknown command: exit 2" code 2 "$relay" bogus
-check "check of a good configuration" code 0 \
+check "status without a relay: exit 3" exits 3 "$relay" status
+check "restore with nothing to undo" exits 0 "$relay" restore
+check "no command: exit 2" exits 2 "$relay"
+check "an unknown command: exit 2" exits 2 "$relay" bogus
+check "check of a good configuration" exits 0 \
     in_ns "$r" "$relay" check --config "$work/relay.conf"
 check "check names the address that it found" \
     grep -q 'global address  *192.0.2.1, found' "$work/said"
@@ -493,21 +468,21 @@ AllowedIPs = 10.99.0.2/32
 BAD
 bad_is_reported()
 {
-	code 2 in_ns "$r" "$relay" "$1" --config "$work/bad.conf" &&
+	exits 2 in_ns "$r" "$relay" "$1" --config "$work/bad.conf" &&
 	    grep -q ':2:14: error: PrivateKey' "$work/said" &&
 	    grep -q ':3:11: error: .*10.66.0.1/33' "$work/said" &&
 	    grep -q ':4:1: error: .*ListenPrt' "$work/said"
 }
 check "serve: every mistake of a file at once, exit 2" bad_is_reported serve
 check "check: every mistake of a file at once, exit 2" bad_is_reported check
-check "no such configuration: exit 2" code 2 \
+check "no such configuration: exit 2" exits 2 \
     in_ns "$r" "$relay" serve --config "$work/none.conf"
 check "a bad configuration changes nothing" unchanged
 
 cp "$work/relay.conf" "$work/open.conf"
 chmod 755 "$work"
 chmod 644 "$work/open.conf"
-check "not root: exit 4" code 4 in_ns "$r" setpriv --reuid=65534 \
+check "not root: exit 4" exits 4 in_ns "$r" setpriv --reuid=65534 \
     --regid=65534 --clear-groups "$relay" serve --config "$work/open.conf"
 check "not root: a sentence about it" grep -q 'needs root' "$work/said"
 check "keys that others can read: a warning" \
@@ -516,35 +491,35 @@ check "keys that others can read: a warning" \
 start "$r" hold 51820
 held=$started
 until_true grep -q ready "$work/started"
-check "port in use: exit 1" code 1 \
+check "port in use: exit 1" exits 1 \
     in_ns "$r" "$relay" serve --config "$work/relay.conf"
 check "port in use: says which" grep -q 51820 "$work/said"
-check "check finds the port in use" code 1 \
+check "check finds the port in use" exits 1 \
     in_ns "$r" "$relay" check --config "$work/relay.conf"
 stop "$held"
 check "port in use: nothing is changed" unchanged
 
 ip -n "$r" tuntap add "$tr" mode tun
-check "interface in use: exit 1" code 1 \
+check "interface in use: exit 1" exits 1 \
     in_ns "$r" "$relay" serve --config "$work/relay.conf"
 ip -n "$r" link del "$tr"
 write_conf 'ReservedPorts = 1024-65535'
-check "no port left for clients: exit 1" code 1 \
+check "no port left for clients: exit 1" exits 1 \
     in_ns "$r" "$relay" serve --config "$work/relay.conf"
-check "check warns of the port range" code 1 \
+check "check warns of the port range" exits 1 \
     in_ns "$r" "$relay" check --config "$work/relay.conf"
 ip -n "$r" addr add 10.66.0.77/32 dev wan
 write_conf
-check "the pool is in use: exit 1" code 1 \
+check "the pool is in use: exit 1" exits 1 \
     in_ns "$r" "$relay" serve --config "$work/relay.conf"
 ip -n "$r" addr del 10.66.0.77/32 dev wan
 ip -n "$r" route del default
-check "no route to the internet: exit 1" code 1 \
+check "no route to the internet: exit 1" exits 1 \
     in_ns "$r" "$relay" serve --config "$work/relay.conf"
 check "no route: says what to write" grep -q 'GlobalAddress = ' "$work/said"
 ip -n "$r" route add default via 192.0.2.2
 in_ns "$r" nft 'add table ip fwx; add chain ip fwx onward { type filter hook forward priority filter; policy drop; }'
-check "check with another firewall" code 0 \
+check "check with another firewall" exits 0 \
     in_ns "$r" "$relay" check --config "$work/relay.conf"
 check "check says what to add to a firewall that drops" grep -q \
     "nft insert rule ip fwx onward iifname \"$tr\" accept" "$work/said"
@@ -560,7 +535,7 @@ relay_start
 unset NOTIFY_SOCKET
 check "tells systemd that it is ready" \
     until_true grep -q READY=1 "$work/notified"
-check "status for people" code 0 "$relay" status
+check "status for people" exits 0 "$relay" status
 check "status names the clients" \
     grep -q '^  peer  *alice$' "$work/said"
 check "the control socket is ours alone (C7)" \
@@ -568,10 +543,10 @@ check "the control socket is ours alone (C7)" \
 check "other software's table is untouched" \
     [ "$(in_ns "$r" nft list table inet other)" = \
     "$(sed -n '/^table inet other/,/^}/p' "$work/before")" ]
-check "a second relay of the name is refused" code 1 \
+check "a second relay of the name is refused" exits 1 \
     in_ns "$r" "$relay" serve --config "$work/relay.conf"
 check "and the first goes on" relay_ready
-check "restore leaves a running relay alone" code 1 in_ns "$r" "$relay" restore
+check "restore leaves a running relay alone" exits 1 in_ns "$r" "$relay" restore
 check "and it still forwards" [ "$(in_ns "$r" sysctl -n net.ipv4.ip_forward)" = 1 ]
 
 # combination IMPL FAMILY PSK: a client reaches the internet by TCP, as the
@@ -758,7 +733,7 @@ check "the other client goes on" ping_from "$a" 192.0.2.2
 
 check "SIGTERM: exit 0" relay_end TERM
 check "SIGTERM: everything is as before" unchanged
-check "SIGTERM: status says that none runs" code 3 "$relay" status
+check "SIGTERM: status says that none runs" exits 3 "$relay" status
 check "the stamps are kept, 0600 (P1)" \
     [ "$(stat -c %a "$UKAI_STATE_DIR/$tr.relay-stamps")" = 600 ]
 
@@ -769,7 +744,7 @@ relay_end KILL || true
 check "kill -9: the firewall is gone with it" \
     fails in_ns "$r" nft list table inet "ukai-relay-$tr"
 check "kill -9: something is left" fails unchanged
-check "kill -9: restore" code 0 in_ns "$r" "$relay" restore
+check "kill -9: restore" exits 0 in_ns "$r" "$relay" restore
 check "kill -9, restore: everything is as before" unchanged
 check "kill -9, restore: no socket is left" fails test -e \
     "$UKAI_RUN_DIR/$tr.relay" -o -e "/var/run/wireguard/$tr.sock"
@@ -780,7 +755,7 @@ relay_start
 client_again "$a" "$ta" 198.51.100.1:51820
 check "kill -9: the next start serves" until_true ping_from "$a" 192.0.2.2
 ip -n "$r" link del "$tr"
-check "its interface deleted: exit 1" code 1 wait "$relay_pid"
+check "its interface deleted: exit 1" exits 1 wait "$relay_pid"
 relay_pid=
 check "and everything is as before" unchanged
 

@@ -23,7 +23,8 @@ units=$dest/usr/lib/systemd/system
 examples=$dest/usr/share/doc/ukai/examples
 export UKAI_RUN_DIR=$work/run UKAI_STATE_DIR=$work/state
 client_pid=
-failed=0
+# shellcheck source=tests/net/checks
+. "$here/checks"
 
 cleanup()
 {
@@ -34,20 +35,6 @@ cleanup()
 }
 trap cleanup EXIT
 trap 'exit 1' INT TERM
-
-# check WHAT CMD: CMD must succeed.
-check()
-{
-	local what=$1
-	shift
-	if "$@" >"$work/out" 2>&1; then
-		echo "ok $what"
-	else
-		echo "not ok $what"
-		sed 's/^/  /' "$work/out"
-		failed=1
-	fi
-}
 
 # ---- the files ----
 

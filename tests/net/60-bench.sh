@@ -13,7 +13,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 bench=${here%/net}/bench/run
 export UKAI_BUILD=${UKAI_BUILD:-${here%/tests/net}/build}
 work=$(mktemp -d /tmp/ukb60.XXXXXX)
-failed=0
+# shellcheck source=tests/net/checks
+. "$here/checks"
 pid=
 
 cleanup()
@@ -25,36 +26,10 @@ cleanup()
 trap cleanup EXIT
 trap 'exit 1' INT TERM
 
-# check WHAT CMD: CMD must succeed.
-check()
-{
-	local what=$1
-	shift
-	if "$@" >"$work/out" 2>&1; then
-		echo "ok $what"
-	else
-		echo "not ok $what"
-		sed 's/^/    /' "$work/out"
-		failed=1
-	fi
-}
-
 run()
 {
 	timeout 120 "$bench" --no-install --rounds 1 --seconds 1 \
 		--out "$work/results" "$@"
-}
-
-# code N CMD: CMD ends with exit code N; what it says goes to $work/said.
-code()
-{
-	local want=$1 got=0
-	shift
-	"$@" >"$work/said" 2>&1 || got=$?
-	[ "$got" = "$want" ] && return
-	echo "exit $got, not $want"
-	cat "$work/said"
-	return 1
 }
 
 said()
@@ -108,25 +83,25 @@ ended()
 	nothing_left
 }
 
-code 0 run --measures udp raw >"$work/out" ||
+exits 0 run --measures udp raw >"$work/out" ||
 	{ grep -q 'no namespaces\|no /dev/net/tun\|as root' "$work/said" &&
 		echo "skipped: $(tail -n 1 "$work/said")" && exit 77; }
 
 check "without a tunnel: udp" value raw udp
-check "a wrong option: exit 2" code 2 run --bogus
+check "a wrong option: exit 2" exits 2 run --bogus
 check "and a sentence" said "unknown option '--bogus'"
-check "a peer that does not exist: exit 2" code 2 run nobody
-check "a measure that does not exist: exit 2" code 2 run --measures speed
-check "no rounds: exit 2" code 2 run --rounds 0
-check "a table of nothing: exit 2" code 2 run --table "$work/none"
+check "a peer that does not exist: exit 2" exits 2 run nobody
+check "a measure that does not exist: exit 2" exits 2 run --measures speed
+check "no rounds: exit 2" exits 2 run --rounds 0
+check "a table of nothing: exit 2" exits 2 run --table "$work/none"
 mkdir -p "$work/foreign/log"
 touch "$work/foreign/log/kept"
 check "a folder with other things in it: exit 2" \
-	code 2 run --out "$work/foreign" raw
+	exits 2 run --out "$work/foreign" raw
 check "they stay" test -e "$work/foreign/log/kept"
 
 measures=tcp-there,crr,rtt-idle,rss
-check "a round" code 0 run --measures $measures ukai wireguard-go
+check "a round" exits 0 run --measures $measures ukai wireguard-go
 for peer in ukai wireguard-go; do
 	for metric in ${measures//,/ } tcp-there-cpu; do
 		check "$peer: $metric" value $peer "$metric"
@@ -134,39 +109,39 @@ for peer in ukai wireguard-go; do
 done
 check "a table" said '^\| ukai \| [0-9]+ / – \| [0-9.]+ / '
 check "and the ratios" said '^\| wireguard-go \| 1.00 / – '
-check "the table again" code 0 run --table "$work/results"
+check "the table again" exits 0 run --table "$work/results"
 check "it is there" said '^\| ukai \| [0-9]+ / – \| [0-9.]+ / '
 check "goals of which most are not measured: exit 1" \
-	code 1 run --table "$work/results" --goals
+	exits 1 run --table "$work/results" --goals
 check "they are named" said '^\| UDP \| >= 2.5 x wireguard-go \| – \| – \| missing'
 
 export WIREGUARD_GO=/bin/false
 check "a peer that does not start: exit 1" \
-	code 1 run --measures rtt-idle raw wireguard-go-new
+	exits 1 run --measures rtt-idle raw wireguard-go-new
 check "it is named" said '^Failed: offload, wireguard-go-new: start'
 check "with its log" said "$work/results/log/1-offload-wireguard-go-new-start"
 check "what else was asked for is measured" value raw rtt-idle
 check "a table with goals of too few rounds: exit 1" \
-	code 1 run --table "$work/results" --goals
+	exits 1 run --table "$work/results" --goals
 unset WIREGUARD_GO
 underlay=plain
 command -v ethtool >/dev/null || underlay=offload # not one of the tests' own
 check "an underlay: $underlay" \
-	code 0 run --underlay $underlay --measures rtt-load ukai
+	exits 0 run --underlay $underlay --measures rtt-load ukai
 for metric in rtt-load rtt-load-p95; do
 	check "ukai: $metric" value ukai $metric
 done
-check "ukai up and ukai-relay" code 0 run --product
+check "ukai up and ukai-relay" exits 0 run --product
 for metric in tcp-there tcp-back rss-client rss-relay; do
 	check "product: $metric" value product $metric
 done
 check "its table" said '^\| product \| [0-9]+ / [0-9]+ \| [0-9.]+ / '
-check "two clients on two workers" code 0 run --hub
+check "two clients on two workers" exits 0 run --hub
 for metric in clients-ratio workers-ratio; do
 	check "hub: $metric" value hub $metric
 done
 for program in aead handshake lanes peers vnet; do
-	check "ukai-bench-$program" code 0 \
+	check "ukai-bench-$program" exits 0 \
 		timeout 60 "$UKAI_BUILD/tests/ukai-bench-$program" 1
 done
 for signal in TERM KILL; do
