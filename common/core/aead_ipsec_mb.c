@@ -19,9 +19,9 @@
  *
  * Memory: a manager is 200 KB, all of it touched when it is set up, most of it
  * for ciphers that collect packets until a vector is full, which this one does
- * not. Each engine has its own, since every call writes to it. Its set-up also runs the library's
- * tests of all its ciphers: 0.2 ms, and 3.4 MB of code mapped in which is never
- * run again. */
+ * not. Each engine has its own, since every call writes to it. Its set-up also
+ * runs the library's tests of all its ciphers: 0.2 ms, and 3.4 MB of code mapped
+ * in which is never run again. */
 #include "aead_engine.h"
 #include "err.h"
 

@@ -62,7 +62,7 @@ int vnet_split(const struct vnet_hdr *h, const uint8_t *pkt, size_t len,
 /* Most packets of a group: with its vnet header it fits one writev (1024). */
 #define VNET_GROUP_MAX 1000
 /* Of UDP: what a receiver with UDP_GRO counts on (UDP_GRO_CNT_MAX of Linux).
- * Of twice as many the kernel drops all. */
+ * Of more than 128 the kernel drops the whole group. */
 #define VNET_GROUP_MAX_UDP 64
 /* Flows that are joined at the same time. */
 #define VNET_OPEN_MAX 64

@@ -46,8 +46,8 @@ struct lane_shared {
 	void *arg;
 };
 
-/* Who waits for the lock gets it before whoever takes it again and again: one
- * lane doing handshakes, 0.2 ms each, would keep the others out for many of
+/* The next in turn gets the lock before whoever takes it again and again: one
+ * lane doing handshakes, 0.2 ms each, would keep another out for many of
  * them. */
 void lane_lock(struct lane_shared *s);
 void lane_unlock(struct lane_shared *s);

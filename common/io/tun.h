@@ -70,7 +70,8 @@ uint32_t tun_mtu(const struct tun *t); /* as last seen; 1420: never seen */
 /* Read what is there without waiting, until out is full or a fair batch is
  * had. A thread has several queues, and each flow stands in one of them. They
  * are read in turn: a flow that fills its queue holds up none of the others. Of
- * an interface that is not shared a flow's packets come in order.
+ * an interface that is not shared a flow's packets come in order (fragments are
+ * a flow of their own).
  * Packets are finished (checksums, lengths) and valid until the next call.
  * Returns the number; 0: nothing there; UK_ENOENT: interface is gone. cap must
  * be TUN_READ_MAX. */

@@ -42,9 +42,9 @@
 /* Of one super-packet; more is below Linux's smallest MSS. */
 #define SEGMENTS_MAX (TUN_READ_MAX - BATCH_PACKETS)
 
-/* Enough that two flows seldom meet. Of 16 threads 256 would be all that the
- * kernel has. (To have several at all costs 3.5 MB of the kernel's memory for
- * an interface: it prepares for that number.) */
+/* Enough that two flows seldom meet; 256 in all is what the kernel allows. (To
+ * have several at all costs 3.5 MB of its memory for an interface: it prepares
+ * for that number.) */
 #define QUEUES_ALONE 32
 #define QUEUES_SHARED 4
 
@@ -65,7 +65,7 @@ struct tun {
 	bool uso; /* of UDP too */
 
 	int event_fd; /* epoll: link_fd, and while down fd for writing */
-	bool armed; /* fd is in event_fd */
+	bool armed; /* a queue is in event_fd */
 	int link_fd; /* link events of our own namespace, and something to
 			call interface ioctls on */
 	char name[IFNAMSIZ];
@@ -161,22 +161,55 @@ poll_all(struct tun *t, struct diag *d)
 	return UK_ESYS;
 }
 
+static bool
+same_file(int a, int b)
+{
+	struct stat x, y;
+
+	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev &&
+	       x.st_ino == y.st_ino;
+}
+
+/* Are two descriptors of one interface? Old kernels do not tell namespaces. */
+static bool
+same_interface(int a, int b)
+{
+	struct ifreq x = {0}, y = {0};
+	int ns_a, ns_b;
+	bool same;
+
+	if (ioctl(a, TUNGETIFF, &x) != 0 || ioctl(b, TUNGETIFF, &y) != 0 ||
+	    strncmp(x.ifr_name, y.ifr_name, IFNAMSIZ) != 0)
+		return false;
+	ns_a = ioctl(a, TUNGETDEVNETNS);
+	ns_b = ioctl(b, TUNGETDEVNETNS);
+	same = ns_a < 0 || ns_b < 0 || same_file(ns_a, ns_b);
+	if (ns_a >= 0)
+		close(ns_a);
+	if (ns_b >= 0)
+		close(ns_b);
+	return same;
+}
+
 /* Attach to the interface of fd, until there are n descriptors. Only names say
- * which it is: whoever renames it now makes us make another one. */
+ * which it is: whoever renames or moves it now makes us make another one. */
 static int
 attach_more(struct tun *t, int fd, unsigned n, struct diag *d)
 {
-	struct ifreq before = {0}, after = {0};
+	struct ifreq ifr = {0};
 	int r = 0;
 
-	(void)ioctl(fd, TUNGETIFF, &before);
+	if (ioctl(fd, TUNGETIFF, &ifr) != 0) {
+		diag_error(d, "the interface was removed while it was made");
+		return UK_ENOENT;
+	}
 	while (t->fds < n && r == 0)
-		r = attach(t, before.ifr_name, 0, d);
-	(void)ioctl(fd, TUNGETIFF, &after);
-	if (r != 0 || strcmp(before.ifr_name, after.ifr_name) == 0)
+		r = attach(t, ifr.ifr_name, 0, d);
+	if (r != 0 || same_interface(fd, t->fd[t->fds - 1]))
 		return r;
-	diag_error(d, "%s was renamed to %s while it was made: start again",
-	    before.ifr_name, after.ifr_name);
+	diag_error(d,
+	    "%s was renamed, moved or removed while it was made: start again",
+	    ifr.ifr_name);
 	return UK_EBUSY;
 }
 
@@ -320,8 +353,8 @@ open_events(struct tun *t, struct diag *d)
 	return UK_ESYS;
 }
 
-/* While the interface is down, becoming writable is the event of its coming
- * up. It needs no rights where the interface is. */
+/* While the interface is down, a queue's becoming writable is the event of its
+ * coming up. It needs no rights where the interface is. */
 static void
 arm(struct tun *t, bool down)
 {
@@ -330,7 +363,7 @@ arm(struct tun *t, bool down)
 	if (t->armed == down)
 		return;
 	if (epoll_ctl(t->event_fd, down ? EPOLL_CTL_ADD : EPOLL_CTL_DEL,
-		t->fd[0], &e) == 0)
+		t->fd[t->writer], &e) == 0)
 		t->armed = down;
 }
 

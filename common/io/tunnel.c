@@ -31,7 +31,7 @@ struct tunnel {
 
 	struct watch *on_tun_event, *on_gone, *on_call;
 	struct watch *on_deadline, *on_look;
-	bool up; /* the device, and threads run */
+	bool up; /* the device; threads run, where there are sockets */
 	bool ended;
 };
 

@@ -162,6 +162,10 @@ life()
 	seen "$*: moved on" "state=down * mtu=1290"
 	ip -n "$b" link set other name "$1"
 	seen "$*: renamed there" "state=down name=$1 *"
+	ip -n "$b" link set "$1" up
+	event_then "$*: up where nobody tells" "state=up *"
+	ip -n "$b" link set "$1" down
+	seen "$*: and down" "state=down *"
 	ip -n "$b" link set "$1" netns "$m"
 	event_then "$*: back home" "state=down *"
 	ip -n "$m" link set "$1" up
