@@ -17,6 +17,10 @@
 /* Four queues of 500 (TUN's default) super-packets of 46 ordinary ones. */
 #define STALE_MAX (4 * 500 * 46)
 
+/* How often to look whether the device is free before sleeping: 10 us, about as
+ * long as another lane has it for a batch. To be woken takes longer. */
+#define SPINS 200
+
 #define ICMP_HOST_UNREACHABLE 1
 #define ICMPV6_ADDRESS_UNREACHABLE 3
 
@@ -55,8 +59,28 @@ static_assert(UDP_RECV_MAX <= WG_BATCH_MAX, "one receive, one batch");
 
 /* ---- the device, shared ---- */
 
+static void
+relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#endif
+}
+
 void
 lane_lock(struct lane_shared *s)
+{
+	for (unsigned i = 0; i < SPINS; i++) {
+		if (uv_mutex_trylock(&s->lock) == 0)
+			return;
+		relax();
+	}
+	lane_lock_in_turn(s);
+}
+
+/* Who waits has the turn until it has the lock. */
+void
+lane_lock_in_turn(struct lane_shared *s)
 {
 	uv_mutex_lock(&s->turn);
 	uv_mutex_lock(&s->lock);
@@ -69,17 +93,23 @@ lane_unlock(struct lane_shared *s)
 	uv_mutex_unlock(&s->lock);
 }
 
-/* Take the lock, and give this lane's last batch back to the device, unless
- * some of it still waits for room in a socket. */
+/* With the lock: give this lane's last batch back to the device, unless some of
+ * it still waits for room in a socket. */
 static struct wg_device *
-take_device(struct lane *l)
+give_back(struct lane *l)
 {
 	struct wg_device *d = l->shared->device;
 
-	lane_lock(l->shared);
 	if (l->tx->nflights > 0 && l->unsent_count == 0)
 		wg_device_sent(d, l->tx);
 	return d;
+}
+
+static struct wg_device *
+take_device(struct lane *l)
+{
+	lane_lock(l->shared);
+	return give_back(l);
 }
 
 static void
@@ -139,9 +169,11 @@ publish_stats(struct lane *l)
 static int
 send_own(struct lane *l, struct uk_time now, bool *call)
 {
-	struct wg_device *d = take_device(l);
+	struct wg_device *d;
 	int did = 0;
 
+	lane_lock_in_turn(l->shared);
+	d = give_back(l);
 	if (l->unsent_count == 0)
 		did = wg_device_next(d, now, &l->own);
 	/* With the lock: another lane that finds the queue empty may send what

@@ -46,10 +46,12 @@ struct lane_shared {
 	void *arg;
 };
 
-/* The next in turn gets the lock before whoever takes it again and again: one
- * lane doing handshakes, 0.2 ms each, would keep another out for many of
- * them. */
+/* Takes the lock at once if it is free, past those who wait: whom the kernel
+ * would have to wake first. */
 void lane_lock(struct lane_shared *s);
+/* Not past anybody who waits: for whoever comes again and again, and for long.
+ * Handshakes take 0.2 ms each, and would keep others out for many of them. */
+void lane_lock_in_turn(struct lane_shared *s);
 void lane_unlock(struct lane_shared *s);
 
 struct lane;
