@@ -15,7 +15,8 @@
  * limit by address lets 5 and 20 a second pass: 18; one by port, all. */
 #define CALLERS 30
 #define CALLER_PAUSE_MS 21
-#define CALLERS_PASS_MAX 23
+#define LIMIT_BURST 5
+#define LIMIT_PER_S 20
 
 /* Calls that only mac1 is right of. */
 static void
@@ -160,19 +161,26 @@ check_cookie(struct foe *f, struct foe_socket *flood)
 	foe_close(&other);
 }
 
-/* Many ports of one address are one source (A3). */
+struct crowd {
+	unsigned asked; /* for a cookie */
+	unsigned answered;
+	unsigned allowed; /* by the limit, in the time that it took */
+};
+
 static void
-check_limit(struct foe *f, struct foe_socket *flood)
+call_as_crowd(struct foe *f, struct foe_socket *flood, struct crowd *w)
 {
 	struct foe_socket at[CALLERS];
 	struct foe_call c[CALLERS];
-	unsigned ready = 0, answered = 0;
+	uint64_t began;
 
+	*w = (struct crowd){.asked = 0};
 	for (unsigned i = 0; i < CALLERS; i++) {
 		at[i] = foe_open(f, NULL, 0);
 		c[i] = (struct foe_call){.cookie.awaits_reply = false};
-		ready += reply_is(flood, &at[i], &c[i], COOKIE, RESPONSE);
+		w->asked += reply_is(flood, &at[i], &c[i], COOKIE, RESPONSE);
 	}
+	began = foe_now_ns();
 	for (unsigned i = 0; i < CALLERS; i++) {
 		if (i % 10 == 0)
 			burst(flood, BURST);
@@ -181,14 +189,33 @@ check_limit(struct foe *f, struct foe_socket *flood)
 		foe_send(&at[i], &c[i].msg, sizeof(c[i].msg));
 		foe_sleep_ms(CALLER_PAUSE_MS);
 	}
+	w->allowed = LIMIT_BURST + 1 +
+		     (unsigned)((foe_now_ns() - began) * LIMIT_PER_S /
+				UK_NS_PER_S);
 	foe_sleep_ms(FOE_SILENCE_MS);
 	for (unsigned i = 0; i < CALLERS; i++) {
-		answered += foe_drain(&at[i]) > 0;
+		w->answered += foe_drain(&at[i]) > 0;
 		foe_close(&at[i]);
 	}
-	printf("  # %u of %u callers answered\n", answered, CALLERS);
+}
+
+/* Many ports of one address are one source (A3). On a machine so busy that the
+ * limit lets all of them pass, nothing is shown: then again. */
+static void
+check_limit(struct foe *f, struct foe_socket *flood)
+{
+	struct crowd w;
+
+	for (unsigned i = 0; i < 5; i++) {
+		call_as_crowd(f, flood, &w);
+		if (w.asked == CALLERS && w.allowed < CALLERS)
+			break;
+	}
+	printf("  # %u of %u callers answered, %u are allowed\n", w.answered,
+	    CALLERS, w.allowed);
 	foe_result(f, "30 calls are limited by address, not by port (A3)",
-	    ready == CALLERS && answered > 0 && answered <= CALLERS_PASS_MAX);
+	    w.asked == CALLERS && w.answered > 0 && w.allowed < CALLERS &&
+		w.answered <= w.allowed);
 }
 
 void
