@@ -86,8 +86,17 @@ plan_routes(struct client *c, struct diag *d)
 		diag_warn(d,
 		    "LocalNetworks has no effect without Table = auto: "
 		    "no rules are made");
+	if (t->kind == CONF_WG_TABLE_OFF && c->s.conf->routes.given)
+		diag_warn(d, "Routes has no effect with Table = off");
 	if (err == 0)
-		err = routes_plan(&c->routes, c->s.conf, free_table);
+		err = routes_plan(&c->routes, c->s.conf, c->s.name, free_table);
+	if (err == 0 && t->kind == CONF_WG_TABLE_AUTO &&
+	    c->routes.answer_table == 0)
+		diag_warn(d,
+		    "FwMark = 0x%x uses bits that mark answers (0x%x): "
+		    "connections that come in through the tunnel are answered "
+		    "by the host's routes",
+		    (unsigned)c->routes.mark, (unsigned)ROUTES_ANSWER_MASK);
 	if (err == 0)
 		err = routes_warn(&c->routes, c->s.conf, c->n, d);
 	return err;
@@ -242,6 +251,8 @@ open_link(struct client *c, struct diag *d)
 {
 	const struct conf_wg_addresses *a = &interface_of(c)->address;
 
+	if (c->routes.answer_v4)
+		link_loosen(c->s.name);
 	return link_up(
 	    c->n, tunnel_ifindex(c->tunnel), c->s.name, a->item, a->n, d);
 }
@@ -252,6 +263,9 @@ open_firewall(struct client *c, struct diag *d)
 	const struct firewall_conf f = {.ifname = c->s.name,
 	    .mtu = c->mtu,
 	    .mark = c->routes.src_valid_mark ? c->routes.mark : 0,
+	    .own_mark = c->routes.mark,
+	    .answer_mark = c->routes.answer_mark,
+	    .answer_mask = ROUTES_ANSWER_MASK,
 	    .address = interface_of(c)->address.item,
 	    .n = interface_of(c)->address.n};
 	char table[FIREWALL_TABLE_MAX];
@@ -342,6 +356,7 @@ open_control(struct client *c, struct diag *d)
 	    .path = c->s.paths->control,
 	    .since_s = clock_now().wall_ns / UK_NS_PER_S,
 	    .table = c->routes.table,
+	    .answer_table = c->routes.answer_table,
 	    .tunnel = c->tunnel,
 	    .conf = c->s.conf};
 	int err = client_paths_make(d);

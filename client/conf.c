@@ -65,9 +65,45 @@ parse_local_networks(void *field, const struct conf_span *key,
 	return 0;
 }
 
+static int
+parse_routes(void *field, const struct conf_span *key,
+    const struct conf_span *value, struct diag *d)
+{
+	struct client_routes *r = field;
+	struct conf_wg_allowed_list *l = &r->list;
+	struct conf_span rest = *value, item;
+
+	r->given = true;
+	if (conf_span_is(value, "off")) {
+		r->off_line = value->line;
+		r->off_column = value->column;
+		return 0;
+	}
+	/* An unfinished line must not silently mean one or the other. */
+	if (value->len == 0)
+		return conf_error(d, value,
+		    "Routes is empty: name prefixes, or write off for nothing "
+		    "but answers to connections from the other end");
+	while (conf_span_item(&rest, &item)) {
+		struct conf_wg_allowed *to =
+		    conf_grow(l->item, l->n, &l->cap, sizeof(*to));
+
+		if (to == NULL)
+			return UK_ENOMEM;
+		l->item = to;
+		to += l->n;
+		to->line = item.line;
+		to->column = item.column;
+		if (conf_wg_parse_prefix(&to->prefix, key, &item, d) == 0)
+			l->n++;
+	}
+	return 0;
+}
+
 static const struct conf_key ukai_keys[] = {
     {"LocalNetworks", CONF_MANY, parse_local_networks,
 	offsetof(struct client_conf, local_networks)},
+    {"Routes", CONF_MANY, parse_routes, offsetof(struct client_conf, routes)},
     {NULL, 0, NULL, 0},
 };
 
@@ -79,16 +115,24 @@ static const struct conf_section sections[] = {
     {NULL, 0, {NULL, NULL}, NULL},
 };
 
+static size_t
+count_allowed(const struct client_conf *c)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->peers.n; i++)
+		n += c->peers.item[i].allowed.n;
+	return n;
+}
+
 /* WireGuard gives a prefix to the last peer that names it. wg-quick is silent
  * about that; it is hardly ever meant. */
 static int
 check_prefixes(const struct client_conf *c, struct diag *d)
 {
 	struct conf_mark *mark;
-	size_t n = 0;
+	size_t n = count_allowed(c);
 
-	for (size_t i = 0; i < c->peers.n; i++)
-		n += c->peers.item[i].allowed.n;
 	if (n == 0)
 		return 0;
 	mark = calloc(n, sizeof(*mark));
@@ -110,6 +154,119 @@ check_prefixes(const struct client_conf *c, struct diag *d)
 	return 0;
 }
 
+/* All peers' prefixes, in the order of memcmp(). */
+struct prefixes {
+	struct ip_prefix *item;
+	size_t n;
+};
+
+static int
+compare_prefixes(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct ip_prefix));
+}
+
+static bool
+has(const struct prefixes *all, const struct ip_prefix *p)
+{
+	return all->n > 0 && bsearch(p, all->item, all->n, sizeof(*p),
+				 compare_prefixes) != NULL;
+}
+
+/* A prefix, or one that it is in. */
+static bool
+has_around(const struct prefixes *all, const struct ip_prefix *p)
+{
+	struct ip_ifaddr a = {.addr = p->addr};
+	struct ip_prefix around;
+
+	for (unsigned bits = 0; bits <= p->bits; bits++) {
+		a.bits = (uint8_t)bits;
+		ip_ifaddr_prefix(&a, &around);
+		if (has(all, &around))
+			return true;
+	}
+	return false;
+}
+
+/* The first that is not before p is in p, if any is. */
+static bool
+has_inside(const struct prefixes *all, const struct ip_prefix *p)
+{
+	size_t low = 0, high = all->n;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (compare_prefixes(&all->item[middle], p) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < all->n && all->item[low].bits >= p->bits &&
+	       ip_prefix_contains(p, &all->item[low].addr);
+}
+
+/* Also by parts: people write all of IPv4 as two halves. Nothing around p is
+ * there. As deep as an address has bits; goes down only where there is
+ * something. */
+static bool
+has_parts(const struct prefixes *all, const struct ip_prefix *p)
+{
+	struct ip_prefix half = *p;
+
+	if (has(all, p))
+		return true;
+	if (!has_inside(all, p))
+		return false;
+	half.bits++;
+	if (!has_parts(all, &half))
+		return false;
+	half.addr.b[p->bits / 8] |= (uint8_t)(0x80 >> p->bits % 8);
+	return has_parts(all, &half);
+}
+
+static void
+check_covered(
+    const struct client_routes *r, const struct prefixes *all, struct diag *d)
+{
+	char text[IP_PREFIX_TEXT_MAX];
+
+	for (size_t i = 0; i < r->list.n; i++) {
+		const struct conf_wg_allowed *a = &r->list.item[i];
+
+		if (!has_around(all, &a->prefix) && !has_parts(all, &a->prefix))
+			diag_add(d, DIAG_ERROR, a->line, a->column,
+			    "Routes: %s is not in any peer's AllowedIPs, so "
+			    "nobody would take its packets",
+			    ip_prefix_format(&a->prefix, text));
+	}
+}
+
+static int
+check_routes(const struct client_conf *c, struct diag *d)
+{
+	struct prefixes all = {.n = 0};
+	const struct client_routes *r = &c->routes;
+
+	if (r->off_line != 0 && r->list.n > 0)
+		diag_add(d, DIAG_ERROR, r->off_line, r->off_column,
+		    "Routes: off stands beside prefixes; keep one of them");
+	if (r->list.n == 0)
+		return 0;
+	all.item = calloc(count_allowed(c) + 1, sizeof(*all.item));
+	if (all.item == NULL)
+		return UK_ENOMEM;
+	for (size_t i = 0; i < c->peers.n; i++)
+		for (size_t k = 0; k < c->peers.item[i].allowed.n; k++)
+			all.item[all.n++] =
+			    c->peers.item[i].allowed.item[k].prefix;
+	qsort(all.item, all.n, sizeof(*all.item), compare_prefixes);
+	check_covered(r, &all, d);
+	free(all.item);
+	return 0;
+}
+
 static int
 check(const struct client_conf *c, struct diag *d)
 {
@@ -121,7 +278,8 @@ check(const struct client_conf *c, struct diag *d)
 	if (c->peers.n == 0)
 		diag_add(d, DIAG_WARNING, 1, 0,
 		    "the file has no [Peer] section: nobody to talk to");
-	return check_prefixes(c, d);
+	err = check_prefixes(c, d);
+	return err < 0 ? err : check_routes(c, d);
 }
 
 int
@@ -168,6 +326,7 @@ client_conf_fini(struct client_conf *c)
 		conf_wg_peer_fini(&c->peers.item[i]);
 	free(c->peers.item);
 	free(c->local_networks.item);
+	free(c->routes.list.item);
 	conf_wg_interface_fini(&c->interface);
 	*c = (struct client_conf){.peers = {NULL, 0, 0}};
 }

@@ -16,12 +16,22 @@ struct client_networks {
 	size_t n, cap;
 };
 
+/* [Ukai] Routes. */
+struct client_routes {
+	struct conf_wg_allowed_list list;
+	bool given; /* else the routes are the peers' AllowedIPs */
+	unsigned off_line, off_column; /* of the word "off"; 0: not there */
+};
+
 struct client_conf {
 	struct conf_wg_interface interface;
 	struct client_peers peers;
 	/* [Ukai] LocalNetworks: what stays on the line although a peer's
 	 * AllowedIPs cover it. Only what the user named (R5). */
 	struct client_networks local_networks;
+	/* What takes the tunnel. Each prefix is in AllowedIPs; no prefix:
+	 * nothing but answers. */
+	struct client_routes routes;
 };
 
 /* Pure. c need not be initialised. d must not be NULL. Returns 0 (d may have

@@ -16,7 +16,9 @@ struct control {
 static void
 answer_status(const struct control_conf *c, struct text *out)
 {
-	struct status s = {.table = c->table, .conf = c->conf};
+	struct status s = {.table = c->table,
+	    .answer_table = c->answer_table,
+	    .conf = c->conf};
 
 	tunnel_status_collect(&s.tunnel, c->tunnel, c->since_s);
 	tunnel_status_answer(status_json(&s), out);

@@ -18,7 +18,7 @@ struct control_conf {
 	uv_loop_t *loop; /* stopped by "stop" */
 	const char *path;
 	uint64_t since_s;
-	uint32_t table;
+	uint32_t table, answer_table;
 	struct tunnel *tunnel;
 	const struct client_conf *conf;
 };

@@ -24,6 +24,12 @@ firewall_table(char table[static FIREWALL_TABLE_MAX], const char *ifname)
 	table[at] = '\0';
 }
 
+static const char *
+family_of(const struct ip_ifaddr *a)
+{
+	return a->addr.family == FAMILY_V6 ? "ip6" : "ip";
+}
+
 /* R1. Our own programs may talk to it: their packets come from lo, with a
  * local source. */
 static void
@@ -38,8 +44,7 @@ guard_addresses(struct text *t, const struct firewall_conf *c)
 		text_add(t,
 		    "iifname != \"%s\" %s daddr %s fib saddr type != local "
 		    "drop\n",
-		    c->ifname,
-		    c->address[i].addr.family == FAMILY_V6 ? "ip6" : "ip",
+		    c->ifname, family_of(&c->address[i]),
 		    ip_addr_format(&c->address[i].addr, addr));
 	text_add(t, "}\n");
 }
@@ -55,10 +60,128 @@ clamp_incoming(struct text *t, const struct firewall_conf *c,
 	    (unsigned)(c->mtu - headers));
 }
 
+/* A connection has been marked as long as conntrack knows it. Nothing that
+ * comes in later by the tunnel turns an established connection of the line
+ * into one of the tunnel; only from one tunnel to another it may move, for
+ * their marks change hands at a restart. */
+static void
+mark_incoming(struct text *t, const struct firewall_conf *c)
+{
+	unsigned mark = c->answer_mark, mask = c->answer_mask;
+
+	text_add(t,
+	    "iifname \"%s\" ct direction original ct state new "
+	    "ct mark set ct mark & 0x%x | 0x%x\n"
+	    "iifname \"%s\" ct direction original "
+	    "ct mark & 0x%x != { 0x0, 0x%x } ct mark set ct mark & 0x%x | "
+	    "0x%x\n"
+	    "iifname != \"%s\" ct direction reply ct mark & 0x%x == 0x%x "
+	    "meta mark set meta mark & 0x%x | 0x%x\n",
+	    c->ifname, ~mask, mark, c->ifname, mask, mark, ~mask, mark,
+	    c->ifname, mask, mark, ~mask, mark);
+}
+
+/* Conntrack's own time for a UDP flow that has been answered. */
+static void
+add_asked_sets(struct text *t, const struct firewall_conf *c)
+{
+	for (size_t i = 0; i < c->n; i++)
+		text_add(t,
+		    "set asked%zu {\n"
+		    "typeof %s saddr . udp sport . udp dport\n"
+		    "flags dynamic,timeout; size %u; timeout 2m;\n"
+		    "}\n",
+		    i, family_of(&c->address[i]), FIREWALL_ASKED_MAX);
+}
+
+/* Behind other tables' filters: what they drop is not remembered. */
+static void
+remember_visitors(struct text *t, const struct firewall_conf *c)
+{
+	char addr[IP_ADDR_TEXT_MAX];
+
+	text_add(t, "chain asked {\n"
+		    "type filter hook input priority security; "
+		    "policy accept;\n");
+	for (size_t i = 0; i < c->n; i++) {
+		const char *ip = family_of(&c->address[i]);
+
+		text_add(t,
+		    "iifname \"%s\" ct direction original meta l4proto udp "
+		    "%s daddr %s update @asked%zu "
+		    "{ %s saddr . udp sport . udp dport }\n"
+		    "iifname != \"%s\" ct direction original "
+		    "meta l4proto udp delete @asked%zu "
+		    "{ %s saddr . udp sport . udp dport }\n",
+		    c->ifname, ip, ip_addr_format(&c->address[i].addr, addr), i,
+		    ip, c->ifname, i, ip);
+	}
+	text_add(t, "}\n");
+}
+
+/* Before conntrack. Our own datagrams are not looked up. */
+static void
+correct_sources(struct text *t, const struct firewall_conf *c)
+{
+	char addr[IP_ADDR_TEXT_MAX];
+
+	text_add(t, "chain sources {\n"
+		    "type filter hook output priority raw; policy accept;\n");
+	if (c->own_mark != 0)
+		text_add(t, "meta mark 0x%x accept\n", (unsigned)c->own_mark);
+	for (size_t i = 0; i < c->n; i++) {
+		const char *ip = family_of(&c->address[i]);
+
+		text_add(t,
+		    "meta l4proto udp %s daddr . udp dport . udp sport "
+		    "@asked%zu %s saddr set %s\n",
+		    ip, i, ip, ip_addr_format(&c->address[i].addr, addr));
+	}
+	text_add(t, "}\n");
+}
+
+/* The answers of this host itself. "type route": the kernel looks for a route
+ * again. A server that sends on and on is remembered as long as it does. */
+static void
+mark_own_answers(struct text *t, const struct firewall_conf *c)
+{
+	unsigned mark = c->answer_mark, mask = c->answer_mask;
+	char addr[IP_ADDR_TEXT_MAX];
+
+	text_add(t,
+	    "chain answers {\n"
+	    "type route hook output priority mangle; policy accept;\n"
+	    "ct direction original accept\n"
+	    "ct mark & 0x%x == 0x%x meta mark set meta mark & 0x%x | 0x%x\n",
+	    mask, mark, ~mask, mark);
+	for (size_t i = 0; i < c->n; i++) {
+		const char *ip = family_of(&c->address[i]);
+
+		text_add(t,
+		    "meta l4proto udp ct mark & 0x%x == 0x%x %s saddr %s "
+		    "update @asked%zu { %s daddr . udp dport . udp sport }\n",
+		    mask, mark, ip, ip_addr_format(&c->address[i].addr, addr),
+		    i, ip);
+	}
+	text_add(t, "}\n");
+}
+
+static void
+return_answers(struct text *t, const struct firewall_conf *c)
+{
+	if (c->answer_mark == 0)
+		return;
+	add_asked_sets(t, c);
+	remember_visitors(t, c);
+	correct_sources(t, c);
+	mark_own_answers(t, c);
+}
+
 void
 firewall_body(struct text *t, const struct firewall_conf *c)
 {
 	guard_addresses(t, c);
+	return_answers(t, c);
 	text_add(t, "chain incoming {\n"
 		    "type filter hook prerouting priority mangle; "
 		    "policy accept;\n");
@@ -66,6 +189,8 @@ firewall_body(struct text *t, const struct firewall_conf *c)
 		text_add(t,
 		    "meta l4proto udp ct mark 0x%x meta mark set ct mark\n",
 		    (unsigned)c->mark);
+	if (c->answer_mark != 0)
+		mark_incoming(t, c);
 	clamp_incoming(t, c, "ipv4", HEADERS_V4);
 	clamp_incoming(t, c, "ipv6", HEADERS_V6);
 	text_add(t, "}\n"

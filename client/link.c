@@ -19,33 +19,33 @@ link_mtu(uint32_t path_mtu, bool inner_v6)
 }
 
 static int
-open_setting(const char *ifname, const char *setting, int flags)
+open_setting(const char *ip, const char *ifname, const char *setting, int flags)
 {
 	char path[96];
 
-	snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/%s", ifname,
+	snprintf(path, sizeof(path), "/proc/sys/net/%s/conf/%s/%s", ip, ifname,
 	    setting);
 	return open(path, flags | O_CLOEXEC);
 }
 
-/* Without this the kernel makes up a link-local address and asks the tunnel
- * for a router. The setting goes with the interface; a kernel without IPv6
- * has none. */
+/* The setting goes with the interface. A kernel that lacks it lacks what it is
+ * about. */
 static void
-no_address_of_its_own(const char *ifname)
+write_setting(
+    const char *ip, const char *ifname, const char *setting, const char *value)
 {
-	int fd = open_setting(ifname, "addr_gen_mode", O_WRONLY);
+	int fd = open_setting(ip, ifname, setting, O_WRONLY);
 
 	if (fd < 0)
 		return;
-	(void)!write(fd, "1", 1);
+	(void)!write(fd, value, strlen(value));
 	close(fd);
 }
 
 static bool
 ipv6_is_on(const char *ifname)
 {
-	int fd = open_setting(ifname, "disable_ipv6", O_RDONLY);
+	int fd = open_setting("ipv6", ifname, "disable_ipv6", O_RDONLY);
 	char c = '1';
 
 	if (fd < 0)
@@ -61,7 +61,9 @@ link_up(struct netcfg *n, unsigned ifindex, const char *ifname,
 {
 	char text[IP_ADDR_TEXT_MAX];
 
-	no_address_of_its_own(ifname);
+	/* Else the kernel makes up a link-local address and asks the tunnel
+	 * for a router. */
+	write_setting("ipv6", ifname, "addr_gen_mode", "1");
 	for (size_t i = 0; i < naddresses; i++) {
 		int err;
 
@@ -80,4 +82,10 @@ link_up(struct netcfg *n, unsigned ifindex, const char *ifname,
 			return err;
 	}
 	return netcfg_link_set(n, ifindex, true, 0, d);
+}
+
+void
+link_loosen(const char *ifname)
+{
+	write_setting("ipv4", ifname, "rp_filter", "2");
 }

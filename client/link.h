@@ -21,4 +21,10 @@ uint32_t link_mtu(uint32_t path_mtu, bool inner_v6);
 int link_up(struct netcfg *n, unsigned ifindex, const char *ifname,
     const struct ip_ifaddr *address, size_t naddresses, struct diag *d);
 
+/* Loosen the interface's own rp_filter (RFC 3704 section 2.4): the route to who
+ * comes in by it may lead elsewhere. The kernel takes the greater of this and
+ * that of "all", so a strict "all" (1) holds on the other interfaces, and here
+ * 2. It goes with the interface; the host's settings stay. */
+void link_loosen(const char *ifname);
+
 #endif

@@ -10,8 +10,17 @@
 #define TABLE_MAIN 254
 #define TABLE_END (ROUTES_TABLE_FIRST + ROUTES_TABLES)
 
+_Static_assert(TABLE_END <= ROUTES_ANSWERS_FIRST, "two kinds of tables");
+_Static_assert(ROUTES_TABLES <= (ROUTES_ANSWER_MASK >> ROUTES_ANSWER_SHIFT),
+    "each tunnel has a mark for its answers, and none has 0");
 _Static_assert(ROUTES_PRIORITY_LOCAL + ROUTES_TABLES <= ROUTES_PRIORITY_SOME,
     "what stays on the line is looked at first");
+
+static uint32_t
+answers_of(uint32_t table)
+{
+	return table - ROUTES_TABLE_FIRST + ROUTES_ANSWERS_FIRST;
+}
 
 int
 routes_free_table(struct netcfg *n, uint32_t *table, struct diag *d)
@@ -20,6 +29,8 @@ routes_free_table(struct netcfg *n, uint32_t *table, struct diag *d)
 		bool used;
 		int err = netcfg_table_used(n, t, &used);
 
+		if (err == 0 && !used)
+			err = netcfg_table_used(n, answers_of(t), &used);
 		if (err < 0) {
 			diag_error(d, "cannot read the routing tables: %s",
 			    uk_strerror(err));
@@ -55,25 +66,40 @@ is_own_network(const struct conf_wg_addresses *l, const struct ip_prefix *p)
 	return false;
 }
 
-static int
-plan_prefixes(struct routes *r, const struct client_conf *c)
+static void
+take_prefixes(struct routes *r, const struct conf_wg_allowed_list *l)
 {
-	size_t n = 0;
+	for (size_t i = 0; i < l->n; i++)
+		r->prefix[r->n++] = l->item[i].prefix;
+}
 
-	for (size_t i = 0; i < c->peers.n; i++)
+/* What the configuration names, with Routes or else with AllowedIPs. */
+static int
+collect_prefixes(struct routes *r, const struct client_conf *c)
+{
+	size_t n = c->routes.list.n;
+
+	for (size_t i = 0; i < c->peers.n && !c->routes.given; i++)
 		n += c->peers.item[i].allowed.n;
 	r->prefix = calloc(n + 1, sizeof(*r->prefix));
 	if (r->prefix == NULL)
 		return UK_ENOMEM;
-	n = 0;
-	for (size_t i = 0; i < c->peers.n; i++) {
-		const struct conf_wg_allowed_list *l =
-		    &c->peers.item[i].allowed;
+	take_prefixes(r, &c->routes.list);
+	for (size_t i = 0; i < c->peers.n && !c->routes.given; i++)
+		take_prefixes(r, &c->peers.item[i].allowed);
+	return 0;
+}
 
-		for (size_t k = 0; k < l->n; k++)
-			r->prefix[n++] = l->item[k].prefix;
-	}
+static int
+plan_prefixes(struct routes *r, const struct client_conf *c)
+{
+	int err = collect_prefixes(r, c);
+	size_t n = r->n;
+
+	if (err < 0)
+		return err;
 	qsort(r->prefix, n, sizeof(*r->prefix), compare);
+	r->n = 0;
 	for (size_t i = 0; i < n; i++) {
 		const struct ip_prefix *p = &r->prefix[i];
 
@@ -131,14 +157,57 @@ plan_local(
 	}
 }
 
+static void
+plan_answers(
+    struct routes *r, const struct conf_wg_addresses *l, uint32_t table)
+{
+	if ((r->mark & ROUTES_ANSWER_MASK) != 0)
+		return;
+	r->answer_table = answers_of(table);
+	r->answer_mark = (table - ROUTES_TABLE_FIRST + 1)
+			 << ROUTES_ANSWER_SHIFT;
+	for (size_t i = 0; i < l->n; i++) {
+		r->answer_v4 |= l->item[i].addr.family == FAMILY_V4;
+		r->answer_v6 |= l->item[i].addr.family == FAMILY_V6;
+	}
+}
+
+/* What came in by the tunnel does not go back there: marks of connections are
+ * copied to packets of both ways by other software, and a strict rp_filter
+ * asks for the way back of an answer from the LAN as if it came in by the
+ * tunnel, with the answer's mark (src_valid_mark). */
+static void
+plan_answer_rules(struct routes *r, uint8_t family, const char *ifname)
+{
+	struct netcfg_rule rule = {
+	    .family = family,
+	    .priority = ROUTES_PRIORITY_ANSWER,
+	    .table = TABLE_MAIN,
+	    .mark = r->answer_mark,
+	    .mask = ROUTES_ANSWER_MASK,
+	    .suppress_prefixlength = -1,
+	};
+
+	strncpy(rule.iif, ifname, sizeof(rule.iif) - 1);
+	r->rule[r->nrules++] = rule;
+	rule.iif[0] = '\0';
+	rule.table = r->answer_table;
+	r->rule[r->nrules++] = rule;
+}
+
 static int
-plan_rules(struct routes *r, const struct client_conf *c)
+plan_rules(struct routes *r, const struct client_conf *c, const char *ifname)
 {
 	static const uint8_t families[] = {FAMILY_V4, FAMILY_V6};
 
-	r->rule = calloc(c->local_networks.n + 2, sizeof(*r->rule));
+	r->rule = calloc(
+	    c->local_networks.n + 3 * ARRAY_LEN(families), sizeof(*r->rule));
 	if (r->rule == NULL)
 		return UK_ENOMEM;
+	if (r->answer_v4)
+		plan_answer_rules(r, FAMILY_V4, ifname);
+	if (r->answer_v6)
+		plan_answer_rules(r, FAMILY_V6, ifname);
 	for (size_t i = 0; i < ARRAY_LEN(families); i++)
 		if (has_family(r, families[i]))
 			plan_local(r, families[i], &c->local_networks);
@@ -160,7 +229,8 @@ plan_rules(struct routes *r, const struct client_conf *c)
 }
 
 int
-routes_plan(struct routes *r, const struct client_conf *c, uint32_t free_table)
+routes_plan(struct routes *r, const struct client_conf *c, const char *ifname,
+    uint32_t free_table)
 {
 	const struct conf_wg_interface *i = &c->interface;
 	int err;
@@ -172,13 +242,14 @@ routes_plan(struct routes *r, const struct client_conf *c, uint32_t free_table)
 	if (i->table.kind == CONF_WG_TABLE_AUTO) {
 		r->table = free_table;
 		r->mark = i->fwmark != 0 ? i->fwmark : free_table;
+		plan_answers(r, &i->address, free_table);
 	}
 	err = plan_prefixes(r, c);
 	if (err == 0 && i->table.kind == CONF_WG_TABLE_AUTO) {
 		r->all_v4 = has_all(r, FAMILY_V4);
 		r->all_v6 = has_all(r, FAMILY_V6);
 		r->src_valid_mark = has_family(r, FAMILY_V4);
-		err = plan_rules(r, c);
+		err = plan_rules(r, c, ifname);
 	}
 	if (err < 0)
 		routes_fini(r);
@@ -256,6 +327,17 @@ routes_warn(const struct routes *r, const struct client_conf *c,
 	return netcfg_addr_each(n, warn_of, &w);
 }
 
+static int
+add_answer_route(const struct routes *r, uint8_t family, struct netcfg *n,
+    unsigned ifindex, struct diag *d)
+{
+	const struct netcfg_route route = {.dst = {.addr = {.family = family}},
+	    .ifindex = ifindex,
+	    .table = r->answer_table};
+
+	return netcfg_route_add(n, &route, d);
+}
+
 int
 routes_add(
     const struct routes *r, struct netcfg *n, unsigned ifindex, struct diag *d)
@@ -268,6 +350,10 @@ routes_add(
 
 		err = netcfg_route_add(n, &route, d);
 	}
+	if (err == 0 && r->answer_v4)
+		err = add_answer_route(r, FAMILY_V4, n, ifindex, d);
+	if (err == 0 && r->answer_v6)
+		err = add_answer_route(r, FAMILY_V6, n, ifindex, d);
 	return err;
 }
 

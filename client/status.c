@@ -35,6 +35,19 @@ dns(const struct conf_wg_dns_list *l, bool search)
 	return list;
 }
 
+static json_t *
+routes(const struct client_routes *r)
+{
+	json_t *list = r->given ? json_array() : json_null();
+	char text[IP_PREFIX_TEXT_MAX];
+
+	for (size_t i = 0; i < r->list.n; i++)
+		list = tunnel_status_push(
+		    list, json_string(
+			      ip_prefix_format(&r->list.item[i].prefix, text)));
+	return list;
+}
+
 json_t *
 status_json(const struct status *s)
 {
@@ -48,6 +61,8 @@ status_json(const struct status *s)
 	o = tunnel_status_put(
 	    o, "name", tunnel_status_ifname(s->tunnel.interface));
 	o = tunnel_status_put(o, "table", json_integer(s->table));
+	o = tunnel_status_put(o, "answer_table", json_integer(s->answer_table));
+	o = tunnel_status_put(o, "routes", routes(&s->conf->routes));
 	o = tunnel_status_put(o, "addresses", addresses(&c->address));
 	o = tunnel_status_put(o, "dns", dns(&c->dns, false));
 	o = tunnel_status_put(o, "dns_search", dns(&c->dns, true));
@@ -57,8 +72,10 @@ status_json(const struct status *s)
 static void
 print_routes(const json_t *o, FILE *to)
 {
+	const json_t *list = json_object_get(o, "routes");
 	uint64_t table = tunnel_status_number(o, "table");
 	uint64_t mark = tunnel_status_number(o, "fwmark");
+	uint64_t answers = tunnel_status_number(o, "answer_table");
 	char routes[40] = "none", marked[40] = "";
 
 	if (table != 0)
@@ -66,6 +83,12 @@ print_routes(const json_t *o, FILE *to)
 	if (mark != 0)
 		snprintf(marked, sizeof(marked), ", mark 0x%" PRIx64, mark);
 	tunnel_status_line(to, 1, "routes", "%s%s", routes, marked);
+	if (table != 0 && json_is_array(list) && json_array_size(list) == 0)
+		tunnel_status_line(to, 1, "routes to", "nothing");
+	else if (table != 0)
+		tunnel_status_list(to, 1, "routes to", list);
+	if (answers != 0)
+		tunnel_status_line(to, 1, "answers", "table %" PRIu64, answers);
 }
 
 void
@@ -79,5 +102,5 @@ status_print(const json_t *o, uint64_t now_s, FILE *to)
 	tunnel_status_list(to, 1, "DNS", json_object_get(o, "dns"));
 	tunnel_status_list(
 	    to, 1, "DNS search", json_object_get(o, "dns_search"));
-	tunnel_status_rest(o, now_s, to);
+	tunnel_status_rest(o, now_s, NULL, to);
 }

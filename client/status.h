@@ -1,11 +1,12 @@
 /* status: what a running client tells about itself: the object and the text
  * of io/tunnel_status.h, and besides
  *
- *   {"name", "table", "addresses": [], "dns": [], "dns_search": [],
- *    "peers": [{"host"}]}
+ *   {"name", "table", "answer_table", "routes": [], "addresses": [],
+ *    "dns": [], "dns_search": [], "peers": [{"host"}]}
  *
  * "name" is the interface's; "host" the endpoint's name or null; "table" 0:
- * none. Pure. */
+ * no routes are made; "answer_table" 0: answers take the host's routes;
+ * "routes" null: the peers' "allowed_ips". Pure. */
 #ifndef UKAI_STATUS_H
 #define UKAI_STATUS_H
 
@@ -14,7 +15,7 @@
 
 struct status {
 	struct tunnel_status tunnel;
-	uint32_t table;
+	uint32_t table, answer_table;
 	const struct client_conf *conf;
 };
 

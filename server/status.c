@@ -56,5 +56,5 @@ status_print(const json_t *o, uint64_t now_s, FILE *to)
 	    json_array_size(json_object_get(o, "peers")),
 	    json_is_true(json_object_get(o, "client_to_client")) ? "may"
 								 : "may not");
-	tunnel_status_rest(o, now_s, to);
+	tunnel_status_rest(o, now_s, NULL, to);
 }

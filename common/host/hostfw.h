@@ -22,4 +22,10 @@ void hostfw_close(struct hostfw *h); /* the table goes; NULL: no-op */
 int hostfw_apply(
     struct hostfw *h, const char *name, const char *body, struct diag *d);
 
+/* Run commands about the table that hostfw_apply() made ("add element inet
+ * NAME ..."), one a line, in one transaction: either all of them hold or what
+ * was there before. Not for other tables: commands are ours, well meant, and
+ * not checked for that. Returns as hostfw_apply(). */
+int hostfw_run(struct hostfw *h, const char *commands, struct diag *d);
+
 #endif

@@ -146,11 +146,18 @@ close_fd:
 	return r;
 }
 
+/* What was refused. */
+struct attempt {
+	const char *name; /* of the table */
+	const char *what; /* was given, for "line N of WHAT" */
+	unsigned before; /* lines that stand before that */
+};
+
 /* One line of libnftables' report: "FILE:LINE:COL-COL: Error: WORDS". The
  * line after it is the source, and is quoted. Returns whether it was one. */
 static bool
 complaint(const char *line, size_t len, const char *next, size_t next_len,
-    const char *name, struct diag *d)
+    const struct attempt *a, struct diag *d)
 {
 	static const char mark[] = "Error: ";
 	const char *words = memmem(line, len, mark, sizeof(mark) - 1);
@@ -159,8 +166,9 @@ complaint(const char *line, size_t len, const char *next, size_t next_len,
 	if (words == NULL)
 		return false;
 	words += sizeof(mark) - 1;
-	if (sscanf(line, "/proc/self/fd/%*d:%u:", &at) != 1 || at < 2) {
-		diag_error(d, "nftables refuses table inet %s: %.*s", name,
+	if (sscanf(line, "/proc/self/fd/%*d:%u:", &at) != 1 ||
+	    at <= a->before) {
+		diag_error(d, "nftables refuses table inet %s: %.*s", a->name,
 		    (int)(len - (size_t)(words - line)), words);
 		return true;
 	}
@@ -169,14 +177,15 @@ complaint(const char *line, size_t len, const char *next, size_t next_len,
 		next_len--;
 	}
 	diag_error(d,
-	    "nftables refuses table inet %s, line %u of its body: %.*s: %.*s",
-	    name, at - 1, (int)(len - (size_t)(words - line)), words,
+	    "nftables refuses table inet %s, line %u of %s: %.*s: %.*s",
+	    a->name, at - a->before, a->what,
+	    (int)(len - (size_t)(words - line)), words,
 	    next_len > 80 ? 80 : (int)next_len, next);
 	return true;
 }
 
 static void
-report(const char *text, const char *name, struct diag *d)
+report(const char *text, const struct attempt *a, struct diag *d)
 {
 	unsigned n = 0;
 
@@ -184,11 +193,11 @@ report(const char *text, const char *name, struct diag *d)
 		size_t len = strcspn(text, "\n");
 		const char *next = text + len + (text[len] == '\n');
 
-		n += complaint(text, len, next, strcspn(next, "\n"), name, d);
+		n += complaint(text, len, next, strcspn(next, "\n"), a, d);
 		text = next;
 	}
 	if (n == 0)
-		diag_error(d, "nftables refuses table inet %s", name);
+		diag_error(d, "nftables refuses table inet %s", a->name);
 }
 
 static bool
@@ -202,7 +211,7 @@ table_exists(struct nft_ctx *nft, const char *name)
 
 /* Why did the transaction fail? */
 static int
-failure(struct hostfw *h, const char *name, struct diag *d)
+failure(struct hostfw *h, const struct attempt *a, struct diag *d)
 {
 	char *words = strdup(nft_ctx_get_error_buffer(h->nft));
 	int r = UK_EINVAL;
@@ -217,17 +226,32 @@ failure(struct hostfw *h, const char *name, struct diag *d)
 		    "not permitted to use nftables; root or CAP_NET_ADMIN "
 		    "is needed");
 		r = UK_EPERM;
-	} else if (h->name[0] == '\0' && table_exists(h->nft, name)) {
+	} else if (h->name[0] == '\0' && table_exists(h->nft, a->name)) {
 		diag_error(d,
 		    "there is an nftables table inet %s that is not ours; "
 		    "if no other ukai runs, `nft delete table inet %s` "
 		    "removes it",
-		    name, name);
+		    a->name, a->name);
 		r = UK_EBUSY;
 	} else {
-		report(words, name, d);
+		report(words, a, d);
 	}
 	free(words);
+	return r;
+}
+
+/* Run it, and say why it failed. */
+static int
+attempt(
+    struct hostfw *h, const char *text, const struct attempt *a, struct diag *d)
+{
+	int r = run(h->nft, text);
+
+	if (r == UK_ESYS)
+		diag_error(
+		    d, "no memory file for nftables: %s", strerror(errno));
+	else if (r < 0)
+		r = failure(h, a, d);
 	return r;
 }
 
@@ -245,14 +269,17 @@ hostfw_apply(
 	text = transaction(h, name, body);
 	if (text == NULL)
 		return UK_ENOMEM;
-	r = run(h->nft, text);
+	r = attempt(h, text, &(struct attempt){name, "its body", 1}, d);
 	free(text);
-	if (r == UK_ESYS)
-		diag_error(
-		    d, "no memory file for nftables: %s", strerror(errno));
-	else if (r < 0)
-		r = failure(h, name, d);
-	else
+	if (r == 0)
 		strcpy(h->name, name);
 	return r;
+}
+
+int
+hostfw_run(struct hostfw *h, const char *commands, struct diag *d)
+{
+	UK_ASSERT(h->name[0] != '\0');
+	return attempt(
+	    h, commands, &(struct attempt){h->name, "a change", 0}, d);
 }

@@ -42,6 +42,19 @@ struct netcfg_route {
 };
 int netcfg_route_add(
     struct netcfg *n, const struct netcfg_route *r, struct diag *d);
+int netcfg_route_remove(
+    struct netcfg *n, const struct netcfg_route *r, struct diag *d);
+
+/* Answer ARP (v4) or neighbour solicitations (v6) for an address on a link,
+ * on behalf of who has it behind another one, as `ip neigh add proxy` does.
+ * An entry that is there already is no error to the kernel. */
+int netcfg_neigh_proxy_add(struct netcfg *n, unsigned index,
+    const struct ip_addr *a, struct diag *d);
+int netcfg_neigh_proxy_remove(struct netcfg *n, unsigned index,
+    const struct ip_addr *a, struct diag *d);
+/* Is there such an entry, whoever made it? */
+int netcfg_neigh_proxy_has(struct netcfg *n, unsigned index,
+    const struct ip_addr *a, bool *has);
 
 /* A policy rule. Fields that are zero or FAMILY_NONE do not match on
  * anything. */
@@ -54,6 +67,7 @@ struct netcfg_rule {
 	struct ip_prefix from; /* addr.family FAMILY_NONE: any */
 	struct ip_prefix to;
 	int suppress_prefixlength; /* -1: none */
+	char iif[16]; /* link that the packet came in by; "": any */
 };
 int netcfg_rule_add(
     struct netcfg *n, const struct netcfg_rule *r, struct diag *d);
@@ -79,5 +93,10 @@ int netcfg_addr_each(struct netcfg *n,
     bool (*visit)(void *arg, unsigned ifindex, const struct ip_addr *a,
         uint8_t bits),
     void *arg);
+
+/* Visit the destinations of the host's unicast routes of a family, in every
+ * table but the kernel's own of local addresses; as above. */
+int netcfg_route_each(struct netcfg *n, uint8_t family,
+    bool (*visit)(void *arg, const struct ip_prefix *dst), void *arg);
 
 #endif

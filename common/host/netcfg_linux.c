@@ -6,6 +6,7 @@
 #include <linux/fib_rules.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
+#include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <stdlib.h>
@@ -17,7 +18,10 @@
 /* Largest request: a rule with two v6 addresses is under 200 bytes. */
 #define REQUEST_SIZE 512
 #define ANSWER_SIZE 32768
-#define WHAT_SIZE 160
+#define WHAT_SIZE 200
+
+_Static_assert(sizeof(((struct netcfg_rule *)0)->iif) == IF_NAMESIZE,
+    "a link's name fits");
 
 struct netcfg {
 	struct mnl_socket *nl;
@@ -324,8 +328,9 @@ netcfg_addr_add(struct netcfg *n, unsigned index, const struct ip_addr *a,
 	return refused(n, talk(n, h, NULL), d, what);
 }
 
-int
-netcfg_route_add(struct netcfg *n, const struct netcfg_route *r, struct diag *d)
+static int
+change_route(struct netcfg *n, const struct netcfg_route *r, uint16_t type,
+    uint16_t flags, struct diag *d)
 {
 	_Alignas(struct nlmsghdr) uint8_t buf[REQUEST_SIZE];
 	struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
@@ -336,8 +341,8 @@ netcfg_route_add(struct netcfg *n, const struct netcfg_route *r, struct diag *d)
 
 	if (!family_ok(r->dst.addr.family))
 		return UK_EINVAL;
-	h->nlmsg_type = RTM_NEWROUTE;
-	h->nlmsg_flags = NLM_F_CREATE | NLM_F_EXCL;
+	h->nlmsg_type = type;
+	h->nlmsg_flags = flags;
 	m->rtm_family = (uint8_t)native_family(r->dst.addr.family);
 	m->rtm_dst_len = r->dst.bits;
 	m->rtm_table = table < 256 ? (uint8_t)table : RT_TABLE_UNSPEC;
@@ -352,10 +357,120 @@ netcfg_route_add(struct netcfg *n, const struct netcfg_route *r, struct diag *d)
 		mnl_attr_put_u32(h, RTAX_MTU, r->mtu);
 		mnl_attr_nest_end(h, metrics);
 	}
-	snprintf(what, sizeof(what), "add route %s by %s in table %u",
+	snprintf(what, sizeof(what), "%s route %s by %s in table %u",
+	    type == RTM_NEWROUTE ? "add" : "remove",
 	    ip_prefix_format(&r->dst, text), link_text(r->ifindex, name),
 	    table);
 	return refused(n, talk(n, h, NULL), d, what);
+}
+
+int
+netcfg_route_add(struct netcfg *n, const struct netcfg_route *r, struct diag *d)
+{
+	return change_route(n, r, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, d);
+}
+
+int
+netcfg_route_remove(
+    struct netcfg *n, const struct netcfg_route *r, struct diag *d)
+{
+	return change_route(n, r, RTM_DELROUTE, 0, d);
+}
+
+static int
+neigh_proxy_request(struct netcfg *n, unsigned index, const struct ip_addr *a,
+    bool add, struct diag *d)
+{
+	_Alignas(struct nlmsghdr) uint8_t buf[REQUEST_SIZE];
+	struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
+	struct ndmsg *m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
+	char name[IF_NAMESIZE + 8], text[IP_ADDR_TEXT_MAX], what[WHAT_SIZE];
+
+	if (!family_ok(a->family))
+		return UK_EINVAL;
+	h->nlmsg_type = add ? RTM_NEWNEIGH : RTM_DELNEIGH;
+	if (add)
+		h->nlmsg_flags = NLM_F_CREATE | NLM_F_EXCL;
+	m->ndm_family = (uint8_t)native_family(a->family);
+	m->ndm_ifindex = (int)index;
+	m->ndm_flags = NTF_PROXY;
+	m->ndm_state = NUD_PERMANENT;
+	mnl_attr_put(h, NDA_DST, addr_len(a->family), a->b);
+	if (add)
+		mnl_attr_put_u8(h, NDA_PROTOCOL, NETCFG_PROTOCOL);
+	snprintf(what, sizeof(what), "%s the proxy neighbour %s on %s",
+	    add ? "add" : "remove", ip_addr_format(a, text),
+	    link_text(index, name));
+	return refused(n, talk(n, h, NULL), d, what);
+}
+
+int
+netcfg_neigh_proxy_add(
+    struct netcfg *n, unsigned index, const struct ip_addr *a, struct diag *d)
+{
+	return neigh_proxy_request(n, index, a, true, d);
+}
+
+int
+netcfg_neigh_proxy_remove(
+    struct netcfg *n, unsigned index, const struct ip_addr *a, struct diag *d)
+{
+	return neigh_proxy_request(n, index, a, false, d);
+}
+
+struct neigh_search {
+	unsigned index;
+	const struct ip_addr *addr;
+	bool found;
+};
+
+static int
+neigh_attr(const struct nlattr *a, void *arg)
+{
+	struct neigh_search *s = arg;
+	size_t len = addr_len(s->addr->family);
+
+	if (mnl_attr_get_type(a) == NDA_DST &&
+	    mnl_attr_get_payload_len(a) == len &&
+	    memcmp(mnl_attr_get_payload(a), s->addr->b, len) == 0)
+		s->found = true;
+	return MNL_CB_OK;
+}
+
+/* The kernel's own filters do not hold for proxy entries in old versions. */
+static void
+neigh_visit(void *arg, const struct nlmsghdr *h)
+{
+	struct neigh_search *s = arg;
+	const struct ndmsg *m = mnl_nlmsg_get_payload(h);
+
+	if (h->nlmsg_type == RTM_NEWNEIGH &&
+	    mnl_nlmsg_get_payload_len(h) >= sizeof(*m) &&
+	    (unsigned)m->ndm_ifindex == s->index &&
+	    (m->ndm_flags & NTF_PROXY) != 0)
+		mnl_attr_parse(h, sizeof(*m), neigh_attr, s);
+}
+
+int
+netcfg_neigh_proxy_has(
+    struct netcfg *n, unsigned index, const struct ip_addr *a, bool *has)
+{
+	_Alignas(struct nlmsghdr) uint8_t buf[REQUEST_SIZE];
+	struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
+	struct ndmsg *m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
+	struct neigh_search s = {.index = index, .addr = a};
+	struct visitor v = {neigh_visit, &s};
+	int r;
+
+	if (!family_ok(a->family))
+		return UK_EINVAL;
+	h->nlmsg_type = RTM_GETNEIGH;
+	h->nlmsg_flags = NLM_F_DUMP;
+	m->ndm_family = (uint8_t)native_family(a->family);
+	m->ndm_flags = NTF_PROXY;
+	r = talk(n, h, &v);
+	*has = s.found;
+	return r < 0 ? os_err(-r) : 0;
 }
 
 /* "not from A to B fwmark M/M lookup T", as `ip rule` says it. */
@@ -369,9 +484,10 @@ rule_text(const struct netcfg_rule *r, char *out, size_t cap)
 	if (r->to.addr.family != FAMILY_NONE)
 		ip_prefix_format(&r->to, to);
 	snprintf(out, cap,
-	    "rule IPv%u %u: %sfrom %s to %s fwmark 0x%x/0x%x lookup %u",
+	    "rule IPv%u %u: %sfrom %s to %s fwmark 0x%x/0x%x %s%s%slookup %u",
 	    r->family, r->priority, r->invert ? "not " : "", from, to, r->mark,
-	    r->mask, r->table);
+	    r->mask, r->iif[0] ? "iif " : "", r->iif, r->iif[0] ? " " : "",
+	    r->table);
 }
 
 static bool
@@ -408,6 +524,8 @@ rule_put(struct nlmsghdr *h, const struct netcfg_rule *r)
 		mnl_attr_put_u32(h, FRA_FWMARK, r->mark);
 		mnl_attr_put_u32(h, FRA_FWMASK, r->mask);
 	}
+	if (r->iif[0] != '\0')
+		mnl_attr_put_strz(h, FRA_IIFNAME, r->iif);
 	if (r->suppress_prefixlength >= 0)
 		mnl_attr_put_u32(h, FRA_SUPPRESS_PREFIXLEN,
 		    (uint32_t)r->suppress_prefixlength);
@@ -696,6 +814,56 @@ netcfg_addr_each(struct netcfg *n,
 
 	i->ifa_family = AF_UNSPEC;
 	h->nlmsg_type = RTM_GETADDR;
+	h->nlmsg_flags = NLM_F_DUMP;
+	return dump_result(talk(n, h, &v));
+}
+
+struct route_walk {
+	bool (*visit)(void *arg, const struct ip_prefix *dst);
+	void *arg;
+	uint8_t family;
+	bool stopped;
+};
+
+static int
+route_dst_attr(const struct nlattr *a, void *arg)
+{
+	if (mnl_attr_get_type(a) == RTA_DST)
+		addr_take(arg, a);
+	return MNL_CB_OK;
+}
+
+static void
+route_visit(void *arg, const struct nlmsghdr *h)
+{
+	const struct rtmsg *m = mnl_nlmsg_get_payload(h);
+	struct route_walk *w = arg;
+	/* A default route has no RTA_DST. */
+	struct ip_prefix dst = {.addr.family = w->family};
+
+	if (w->stopped || h->nlmsg_type != RTM_NEWROUTE ||
+	    mnl_nlmsg_get_payload_len(h) < sizeof(*m) ||
+	    m->rtm_type != RTN_UNICAST)
+		return;
+	dst.bits = m->rtm_dst_len;
+	mnl_attr_parse(h, sizeof(*m), route_dst_attr, &dst.addr);
+	w->stopped = !w->visit(w->arg, &dst);
+}
+
+int
+netcfg_route_each(struct netcfg *n, uint8_t family,
+    bool (*visit)(void *arg, const struct ip_prefix *dst), void *arg)
+{
+	_Alignas(struct nlmsghdr) uint8_t buf[REQUEST_SIZE];
+	struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
+	struct rtmsg *m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
+	struct route_walk w = {.visit = visit, .arg = arg, .family = family};
+	struct visitor v = {route_visit, &w};
+
+	if (!family_ok(family))
+		return UK_EINVAL;
+	m->rtm_family = (uint8_t)native_family(family);
+	h->nlmsg_type = RTM_GETROUTE;
 	h->nlmsg_flags = NLM_F_DUMP;
 	return dump_result(talk(n, h, &v));
 }

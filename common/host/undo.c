@@ -20,6 +20,8 @@
 static const struct undo_kind *const kinds[] = {
     &undo_kind_sysctl,
     &undo_kind_rule,
+    &undo_kind_rule_iif,
+    &undo_kind_neigh,
     &undo_kind_file,
 };
 
@@ -475,7 +477,8 @@ undo_drop_last(struct undo *u)
 }
 
 int
-undo_matching(struct undo *u, const char *kind, const char *key, struct diag *d)
+undo_matching(struct undo *u, struct netcfg *n, const char *kind,
+    const char *key, struct diag *d)
 {
 	int r = 0;
 
@@ -485,7 +488,7 @@ undo_matching(struct undo *u, const char *kind, const char *key, struct diag *d)
 
 		if (e->l.pending && k != NULL && strcmp(k->name, kind) == 0 &&
 		    strcmp(e->l.field[0].b, key) == 0 &&
-		    entry_finish(u, e, NULL, d) < 0)
+		    entry_finish(u, e, n, d) < 0)
 			r = UK_ESYS;
 	}
 	trim(u);

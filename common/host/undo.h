@@ -34,6 +34,14 @@ int undo_sysctl(
  * not journalled (what made it is to be undone first). */
 int undo_rule(struct undo *u, struct netcfg *n, const struct netcfg_rule *r,
     struct diag *d);
+/* Answer for an address on a link (netcfg_neigh_proxy_add()). Undo: no more.
+ * UK_EEXIST: somebody else does so already, and is left alone. */
+int undo_neigh_proxy(struct undo *u, struct netcfg *n, unsigned index,
+    const struct ip_addr *a, struct diag *d);
+/* Undo undo_neigh_proxy() of that address alone, on every link. Returns as
+ * undo_all(). */
+int undo_neigh_proxy_remove(struct undo *u, struct netcfg *n,
+    const struct ip_addr *a, struct diag *d);
 /* Replace a file's content, keeping owner and mode; a symbolic link is
  * replaced by a file and comes back as the link. Works on a bind mount (then
  * in place). Undo: byte for byte as it was, or removed if it was not there,

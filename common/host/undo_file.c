@@ -319,7 +319,7 @@ undo_file(struct undo *u, const char *path, const void *bytes, size_t len,
 int
 undo_file_restore(struct undo *u, const char *path, struct diag *d)
 {
-	return undo_matching(u, undo_kind_file.name, path, d);
+	return undo_matching(u, NULL, undo_kind_file.name, path, d);
 }
 
 static int

@@ -33,6 +33,8 @@ struct undo_kind {
 
 extern const struct undo_kind undo_kind_sysctl;
 extern const struct undo_kind undo_kind_rule;
+extern const struct undo_kind undo_kind_rule_iif;
+extern const struct undo_kind undo_kind_neigh;
 extern const struct undo_kind undo_kind_file;
 
 #define UNDO_DESCRIBE_MAX 200
@@ -45,10 +47,10 @@ int undo_add(struct undo *u, const char *kind, const struct undo_field *f,
 void undo_last(struct undo *u, struct diag *d);
 /* The change of the entry added last was not made: forget it. */
 void undo_drop_last(struct undo *u);
-/* Undo the pending entries of a kind whose first field is key, last first.
- * Returns as undo_all(). */
-int undo_matching(struct undo *u, const char *kind, const char *key,
-    struct diag *d);
+/* Undo the pending entries of a kind whose first field is key, last first. n
+ * may be NULL for kinds that need none. Returns as undo_all(). */
+int undo_matching(struct undo *u, struct netcfg *n, const char *kind,
+    const char *key, struct diag *d);
 
 /* Make a name in a directory durable (S2). Returns 0 or a negative errno. */
 int undo_sync_parent(const char *path);

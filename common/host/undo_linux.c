@@ -227,7 +227,9 @@ const struct undo_kind undo_kind_sysctl = {
 };
 
 /* rule: family, priority, table, mark, mask, "not" or empty, from, to (empty:
- * any), suppress_prefixlength (empty: none) */
+ * any), suppress_prefixlength (empty: none), and where there is one the link
+ * that packets come in by: two kinds of one name, told apart by their number
+ * of fields. */
 
 enum {
 	RULE_FAMILY,
@@ -240,6 +242,8 @@ enum {
 	RULE_TO,
 	RULE_SUPPRESS,
 	RULE_FIELDS,
+	RULE_IIF = RULE_FIELDS,
+	RULE_IIF_FIELDS,
 };
 
 static const char *
@@ -266,7 +270,7 @@ undo_rule(struct undo *u, struct netcfg *n, const struct netcfg_rule *r,
 	    r->family, r->priority, r->table, r->mark, r->mask};
 	char digits[ARRAY_LEN(number)][24], suppress[24] = "";
 	char from[IP_PREFIX_TEXT_MAX], to[IP_PREFIX_TEXT_MAX];
-	struct undo_field f[RULE_FIELDS];
+	struct undo_field f[RULE_IIF_FIELDS];
 	int err;
 
 	for (size_t i = 0; i < ARRAY_LEN(number); i++)
@@ -277,7 +281,9 @@ undo_rule(struct undo *u, struct netcfg *n, const struct netcfg_rule *r,
 	f[RULE_FROM] = undo_text_field(prefix_text(&r->from, from));
 	f[RULE_TO] = undo_text_field(prefix_text(&r->to, to));
 	f[RULE_SUPPRESS] = undo_text_field(suppress);
-	err = undo_add(u, undo_kind_rule.name, f, RULE_FIELDS, d);
+	f[RULE_IIF] = undo_text_field(r->iif);
+	err = undo_add(u, undo_kind_rule.name, f,
+	    r->iif[0] != '\0' ? RULE_IIF_FIELDS : RULE_FIELDS, d);
 	if (err < 0)
 		return err;
 	err = netcfg_rule_add(n, r, d);
@@ -301,6 +307,21 @@ rule_prefix(const struct undo_field *f, uint8_t family, struct ip_prefix *p)
 		return true;
 	return ip_prefix_parse(p, f->b, f->len) == 0 &&
 	       p->addr.family == family;
+}
+
+/* The kind's last field. None at all would make the removal fit other rules. */
+static bool
+rule_iif(struct netcfg_rule *r, const struct undo_line *l)
+{
+	const char *iif;
+
+	if (l->n <= RULE_IIF)
+		return true;
+	iif = undo_field_text(&l->field[RULE_IIF]);
+	if (iif == NULL || iif[0] == '\0' || strlen(iif) >= sizeof(r->iif))
+		return false;
+	strcpy(r->iif, iif);
+	return true;
 }
 
 static int
@@ -328,7 +349,7 @@ rule_parse(struct netcfg_rule *r, const struct undo_line *l)
 		r->suppress_prefixlength = (int)suppress;
 	}
 	if (!rule_prefix(&f[RULE_FROM], r->family, &r->from) ||
-	    !rule_prefix(&f[RULE_TO], r->family, &r->to))
+	    !rule_prefix(&f[RULE_TO], r->family, &r->to) || !rule_iif(r, l))
 		return UK_EPROTO;
 	return 0;
 }
@@ -376,4 +397,93 @@ const struct undo_kind undo_kind_rule = {
     .in_netns = rule_in_netns,
     .describe = rule_describe,
     .undo = rule_undo,
+};
+
+const struct undo_kind undo_kind_rule_iif = {
+    .name = "rule",
+    .fields = RULE_IIF_FIELDS,
+    .ends_at_boot = true,
+    .in_netns = rule_in_netns,
+    .describe = rule_describe,
+    .undo = rule_undo,
+};
+
+/* neigh: address, index of the link */
+
+int
+undo_neigh_proxy(struct undo *u, struct netcfg *n, unsigned index,
+    const struct ip_addr *a, struct diag *d)
+{
+	char address[IP_ADDR_TEXT_MAX], link[24];
+	const struct undo_field f[] = {
+	    undo_text_field(ip_addr_format(a, address)),
+	    undo_text_field(number_text(index, link))};
+	bool has = false;
+	int err = netcfg_neigh_proxy_has(n, index, a, &has);
+
+	if (err < 0 || has) {
+		diag_error(d, "cannot answer for %s on link %u: %s", address,
+		    index, has ? "somebody does already" : uk_strerror(err));
+		return has ? UK_EEXIST : err;
+	}
+	err = undo_add(u, undo_kind_neigh.name, f, ARRAY_LEN(f), d);
+	if (err < 0)
+		return err;
+	err = netcfg_neigh_proxy_add(n, index, a, d);
+	if (err < 0)
+		undo_drop_last(u);
+	return err;
+}
+
+int
+undo_neigh_proxy_remove(
+    struct undo *u, struct netcfg *n, const struct ip_addr *a, struct diag *d)
+{
+	char address[IP_ADDR_TEXT_MAX];
+
+	return undo_matching(
+	    u, n, undo_kind_neigh.name, ip_addr_format(a, address), d);
+}
+
+static void
+neigh_describe(const struct undo_line *l, char *out, size_t cap)
+{
+	snprintf(out, cap, "proxy neighbour %s on link %s", l->field[0].b,
+	    l->field[1].b);
+}
+
+/* A link that is gone took its entries along, and its number is not given to
+ * another one before the next boot. */
+static int
+neigh_undo(
+    const struct undo_line *l, const struct undo_where *w, struct diag *d)
+{
+	const struct undo_field *f = l->field;
+	struct ip_addr a;
+	uint64_t index;
+	bool has = false;
+
+	if (ip_addr_parse(&a, f[0].b, f[0].len) < 0 ||
+	    !rule_number(&f[1], INT32_MAX, &index)) {
+		diag_error(
+		    d, "the journal names an impossible proxy neighbour");
+		return UK_EPROTO;
+	}
+	if (w->n == NULL ||
+	    netcfg_neigh_proxy_has(w->n, (unsigned)index, &a, &has) < 0) {
+		diag_error(d, "proxy neighbour %s is left", f[0].b);
+		return UK_EINVAL;
+	}
+	if (!has)
+		return 0;
+	return netcfg_neigh_proxy_remove(w->n, (unsigned)index, &a, d);
+}
+
+const struct undo_kind undo_kind_neigh = {
+    .name = "neigh",
+    .fields = 2,
+    .ends_at_boot = true,
+    .in_netns = rule_in_netns,
+    .describe = neigh_describe,
+    .undo = neigh_undo,
 };

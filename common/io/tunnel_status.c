@@ -409,7 +409,7 @@ print_endpoint(const json_t *p, FILE *to)
 }
 
 static void
-print_peer(const json_t *p, uint64_t now_s, FILE *to)
+print_peer(const json_t *p, uint64_t now_s, tunnel_status_more *more, FILE *to)
 {
 	const char *key = tunnel_status_text(p, "public_key", "?");
 	const char *name = tunnel_status_text(p, "name", NULL);
@@ -433,6 +433,8 @@ print_peer(const json_t *p, uint64_t now_s, FILE *to)
 	    to, 2, "received", "%s", tunnel_status_bytes(received, text));
 	tunnel_status_line(
 	    to, 2, "sent", "%s", tunnel_status_bytes(sent, text));
+	if (more != NULL)
+		more(p, to);
 }
 
 static void
@@ -454,11 +456,12 @@ print_drops(const json_t *o, FILE *to)
 }
 
 void
-tunnel_status_rest(const json_t *o, uint64_t now_s, FILE *to)
+tunnel_status_rest(
+    const json_t *o, uint64_t now_s, tunnel_status_more *more, FILE *to)
 {
 	const json_t *peers = json_object_get(o, "peers");
 
 	for (size_t i = 0; i < json_array_size(peers); i++)
-		print_peer(json_array_get(peers, i), now_s, to);
+		print_peer(json_array_get(peers, i), now_s, more, to);
 	print_drops(o, to);
 }

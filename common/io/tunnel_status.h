@@ -74,7 +74,10 @@ int tunnel_status_ask(json_t **o, const char *path, struct diag *d);
 /* "ukai0: up since ...", then the program's own lines, then the rest: peers,
  * with their "name" or "host" where there is one, and drops. */
 void tunnel_status_head(const json_t *o, FILE *to);
-void tunnel_status_rest(const json_t *o, uint64_t now_s, FILE *to);
+/* more: the program's own lines of a peer; NULL: none. */
+typedef void tunnel_status_more(const json_t *peer, FILE *to);
+void tunnel_status_rest(
+    const json_t *o, uint64_t now_s, tunnel_status_more *more, FILE *to);
 /* A line of such a text; depth 1: of the interface, 2: of a peer. */
 void tunnel_status_line(FILE *to, int depth, const char *label, const char *fmt,
     ...) __attribute__((format(printf, 4, 5)));

@@ -194,7 +194,8 @@ kill_nine()
 
 json() { on_pc "$ukai" status --json | jq -c "$1"; }
 mtu() { on_pc cat "/sys/class/net/$tun/mtu"; }
-rules() { on_pc ip "$1" rule | grep -v -e 'lookup local' -e 'lookup main$' -e 'lookup default'; }
+# But for those of answers: see 31-replies.sh.
+rules() { on_pc ip "$1" rule | grep -v -e 'lookup local' -e 'lookup main$' -e 'lookup default' -e '^5000:'; }
 goes_by() # ADDRESS DEVICE [MARK]
 {
 	on_pc ip route get "$1" mark "${3:-0}" | head -1 | grep -q -w "dev $2"

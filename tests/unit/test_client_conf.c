@@ -78,7 +78,9 @@ static const char full[] = "# office\r\n"
 			   "\r\n"
 			   "[Ukai]\r\n"
 			   "LocalNetworks = 192.168.0.0/24, fd12::/16\r\n"
-			   "LocalNetworks = 172.16.0.1/12\r\n";
+			   "LocalNetworks = 172.16.0.1/12\r\n"
+			   "Routes = 203.0.113.0/24, 10.192.124.9\r\n"
+			   "Routes = 2001:db8::1/32\r\n";
 
 static void
 test_full(void **state)
@@ -102,6 +104,13 @@ test_full(void **state)
 	assert_string_equal(
 	    ip_prefix_format(&conf.local_networks.item[2], text),
 	    "172.16.0.0/12");
+	assert_true(conf.routes.given);
+	assert_int_equal(conf.routes.list.n, 3);
+	assert_int_equal(conf.routes.list.item[1].line, 29);
+	assert_int_equal(conf.routes.list.item[1].column, 26);
+	assert_string_equal(
+	    ip_prefix_format(&conf.routes.list.item[2].prefix, text),
+	    "2001:db8::/32");
 	fini();
 }
 
@@ -174,6 +183,20 @@ static const struct {
     {HEAD PEER2 "[Ukai]\nLocalNetworks=\n", DIAG_ERROR, "7:15", "not a prefix"},
     {HEAD PEER2 "[Ukai]\nColour=red\n", DIAG_ERROR, "7:1",
 	"known: LocalNetworks"},
+    /* Who would take it? Places are told, also from before the peers. */
+    {HEAD PEER2 "[Ukai]\nRoutes=10.0.0.0/8\n", DIAG_ERROR, "7:8",
+	"10.0.0.0/8 is not in any peer's AllowedIPs"},
+    {HEAD PEER2 "AllowedIPs=10.0.0.0/9\n[Ukai]\nRoutes=10.0.0.0/8\n",
+	DIAG_ERROR, "8:8", "not in any peer's"},
+    {"[Ukai]\nRoutes=::/0, 10.0.0.0/8\n" HEAD PEER2 "AllowedIPs=::/0\n",
+	DIAG_ERROR, "2:14", "10.0.0.0/8 is not in any peer's"},
+    {HEAD PEER2 "[Ukai]\nRoutes=\n", DIAG_ERROR, "7:8", "Routes is empty"},
+    {HEAD PEER2 "[Ukai]\nRoutes=10.0.0.0/33\n", DIAG_ERROR, "7:8",
+	"not a prefix"},
+    {HEAD PEER2 "AllowedIPs=::/0\n[Ukai]\nRoutes=::/0\nRoutes=off\n",
+	DIAG_ERROR, "9:8", "keep one of them"},
+    {HEAD PEER2 "AllowedIPs=::/0\n[Ukai]\nRoutes=off, ::/0\n", DIAG_ERROR,
+	"8:8", "not a prefix"},
     {HEAD PEER2 "AllowedIPs=::/0\n" PEER3 "AllowedIPs=::/1, ::/0\n",
 	DIAG_WARNING, "9:18", "on line 6 already; the last one gets it"},
     {HEAD PEER2 "SaveConfig\n", DIAG_ERROR, "6:1", "'=' is missing"},
@@ -204,6 +227,87 @@ test_cases(void **state)
 	}
 	assert_int_equal(parse(HEAD PEER2 "[Ukai]\n"), 0);
 	assert_int_equal(diag.n, 0);
+	assert_false(conf.routes.given);
+	fini();
+	assert_int_equal(
+	    parse(HEAD PEER2 "[Ukai]\nRoutes=off\nRoutes=Off\n"), 0);
+	assert_int_equal(diag.n, 0);
+	assert_true(conf.routes.given);
+	assert_int_equal(conf.routes.list.n, 0);
+	fini();
+}
+
+/* Is each address of p in some prefix? One by one; all are in 10.0.0.0/24. */
+static bool
+covered_slowly(const struct ip_prefix *p, const struct ip_prefix *in, size_t n)
+{
+	struct ip_addr a = p->addr;
+
+	for (unsigned host = 0; host < 256; host++) {
+		bool found = false;
+
+		a.b[3] = (uint8_t)host;
+		if (!ip_prefix_contains(p, &a))
+			continue;
+		for (size_t i = 0; i < n; i++)
+			found |= ip_prefix_contains(&in[i], &a);
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+static void
+random_prefix(struct ip_prefix *p)
+{
+	char text[24];
+
+	snprintf(
+	    text, sizeof(text), "10.0.0.%d/%d", rand() % 256, 24 + rand() % 9);
+	assert_int_equal(ip_prefix_parse(p, text, strlen(text)), 0);
+}
+
+/* Routes against AllowedIPs, also where only parts together cover a route. */
+static void
+test_random_cover(void **state)
+{
+	struct ip_prefix in[40], p;
+	unsigned yes = 0, by_parts = 0;
+
+	(void)state;
+	srand(4);
+	for (int round = 0; round < 20000; round++) {
+		struct prefixes all = {in, (size_t)(rand() % 40)};
+		bool got;
+
+		for (size_t i = 0; i < all.n; i++)
+			random_prefix(&in[i]);
+		qsort(in, all.n, sizeof(in[0]), compare_prefixes);
+		random_prefix(&p);
+		got = has_around(&all, &p);
+		by_parts += !got && has_parts(&all, &p);
+		got = got || has_parts(&all, &p);
+		assert_int_equal(got, covered_slowly(&p, in, all.n));
+		yes += got;
+	}
+	assert_true(yes > 1000 && yes < 19000);
+	assert_true(by_parts > 100);
+}
+
+/* All of IPv6 as two halves; the last address. */
+static void
+test_cover_of_v6(void **state)
+{
+	(void)state;
+	assert_int_equal(
+	    parse(HEAD PEER2 "AllowedIPs=::/1, 8000::/1\n[Ukai]\nRoutes=::/0, "
+			     "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff\n"),
+	    0);
+	fini();
+	assert_int_equal(
+	    parse(
+		HEAD PEER2 "AllowedIPs=::/1, 8000::/2\n[Ukai]\nRoutes=::/0\n"),
+	    UK_EINVAL);
 	fini();
 }
 
@@ -428,6 +532,8 @@ main(void)
 	    cmocka_unit_test(test_full),
 	    cmocka_unit_test(test_ten_mistakes),
 	    cmocka_unit_test(test_cases),
+	    cmocka_unit_test(test_random_cover),
+	    cmocka_unit_test(test_cover_of_v6),
 	    cmocka_unit_test(test_more_mistakes_than_places),
 	    cmocka_unit_test(test_freed_memory_is_wiped_X3),
 	    cmocka_unit_test(test_allocation_failures),

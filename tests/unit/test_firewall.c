@@ -63,6 +63,86 @@ test_whole_body_R1(void **state)
 	text_fini(&t);
 }
 
+/* As a client with "Table = auto" has it. */
+static void
+test_answers(void **state)
+{
+	static const char answers[] =
+	    "set asked0 {\n"
+	    "typeof ip saddr . udp sport . udp dport\n"
+	    "flags dynamic,timeout; size 65535; timeout 2m;\n"
+	    "}\n"
+	    "set asked1 {\n"
+	    "typeof ip6 saddr . udp sport . udp dport\n"
+	    "flags dynamic,timeout; size 65535; timeout 2m;\n"
+	    "}\n"
+	    "chain asked {\n"
+	    "type filter hook input priority security; policy accept;\n"
+	    "iifname \"ukai0\" ct direction original meta l4proto udp "
+	    "ip daddr 10.66.0.2 update @asked0 "
+	    "{ ip saddr . udp sport . udp dport }\n"
+	    "iifname != \"ukai0\" ct direction original meta l4proto udp "
+	    "delete @asked0 { ip saddr . udp sport . udp dport }\n"
+	    "iifname \"ukai0\" ct direction original meta l4proto udp "
+	    "ip6 daddr fd66::2 update @asked1 "
+	    "{ ip6 saddr . udp sport . udp dport }\n"
+	    "iifname != \"ukai0\" ct direction original meta l4proto udp "
+	    "delete @asked1 { ip6 saddr . udp sport . udp dport }\n"
+	    "}\n"
+	    "chain sources {\n"
+	    "type filter hook output priority raw; policy accept;\n"
+	    "meta mark 0xca6c accept\n"
+	    "meta l4proto udp ip daddr . udp dport . udp sport @asked0 "
+	    "ip saddr set 10.66.0.2\n"
+	    "meta l4proto udp ip6 daddr . udp dport . udp sport @asked1 "
+	    "ip6 saddr set fd66::2\n"
+	    "}\n"
+	    "chain answers {\n"
+	    "type route hook output priority mangle; policy accept;\n"
+	    "ct direction original accept\n"
+	    "ct mark & 0xff000000 == 0x1000000 "
+	    "meta mark set meta mark & 0xffffff | 0x1000000\n"
+	    "meta l4proto udp ct mark & 0xff000000 == 0x1000000 "
+	    "ip saddr 10.66.0.2 update @asked0 "
+	    "{ ip daddr . udp dport . udp sport }\n"
+	    "meta l4proto udp ct mark & 0xff000000 == 0x1000000 "
+	    "ip6 saddr fd66::2 update @asked1 "
+	    "{ ip6 daddr . udp dport . udp sport }\n"
+	    "}\n";
+	static const char incoming[] =
+	    "iifname \"ukai0\" ct direction original ct state new "
+	    "ct mark set ct mark & 0xffffff | 0x1000000\n"
+	    "iifname \"ukai0\" ct direction original "
+	    "ct mark & 0xff000000 != { 0x0, 0x1000000 } "
+	    "ct mark set ct mark & 0xffffff | 0x1000000\n"
+	    "iifname != \"ukai0\" ct direction reply "
+	    "ct mark & 0xff000000 == 0x1000000 "
+	    "meta mark set meta mark & 0xffffff | 0x1000000\n";
+	const struct ip_ifaddr a[] = {
+	    address("10.66.0.2/24"), address("fd66::2/64")};
+	const struct firewall_conf c = {.ifname = "ukai0",
+	    .mtu = 1420,
+	    .mark = 51820,
+	    .own_mark = 51820,
+	    .answer_mark = 0x1000000,
+	    .answer_mask = 0xff000000,
+	    .address = a,
+	    .n = ARRAY_LEN(a)};
+	struct text t = {0};
+	const char *at;
+
+	(void)state;
+	firewall_body(&t, &c);
+	assert_false(t.failed);
+	assert_non_null(strstr(t.s, answers));
+	/* After our own datagrams' mark is back, before the MSS. */
+	at = strstr(t.s, incoming);
+	assert_non_null(at);
+	assert_true(at > strstr(t.s, "meta mark set ct mark\n"));
+	assert_true(at < strstr(t.s, "tcp option maxseg"));
+	text_fini(&t);
+}
+
 static unsigned
 count(const char *in, const char *what)
 {
@@ -94,7 +174,11 @@ static void
 test_many_addresses_R1(void **state)
 {
 	static struct ip_ifaddr a[300];
-	struct firewall_conf c = {.ifname = "ukai0", .mtu = 1420, .address = a};
+	struct firewall_conf c = {.ifname = "ukai0",
+	    .mtu = 1420,
+	    .answer_mark = 0x2000000,
+	    .answer_mask = 0xff000000,
+	    .address = a};
 	char line[120], text[IP_ADDR_TEXT_MAX];
 
 	(void)state;
@@ -120,6 +204,8 @@ test_many_addresses_R1(void **state)
 		}
 		assert_int_equal(count(t.s, "drop\n"), n);
 		assert_int_equal(count(t.s, "{"), count(t.s, "}"));
+		assert_int_equal(count(t.s, "set asked"), n);
+		assert_int_equal(count(t.s, "saddr set "), n);
 		text_fini(&t);
 	}
 }
@@ -150,6 +236,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_whole_body_R1),
+	    cmocka_unit_test(test_answers),
 	    cmocka_unit_test(test_no_mark),
 	    cmocka_unit_test(test_many_addresses_R1),
 	    cmocka_unit_test(test_table_name),

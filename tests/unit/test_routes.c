@@ -24,7 +24,7 @@ static struct routes plan;
 
 /* A configuration with these lines in its sections. */
 static void
-parse(const char *interface, const char *peer, const char *local)
+parse(const char *interface, const char *peer, const char *ukai)
 {
 	char text[4096];
 	struct diag d;
@@ -34,7 +34,7 @@ parse(const char *interface, const char *peer, const char *local)
 	    "Address = 10.66.0.2/24\n%s\n"
 	    "[Peer]\nPublicKey = " KEY2 "\n%s\n"
 	    "[Ukai]\n%s\n",
-	    interface, peer, local);
+	    interface, peer, ukai);
 	diag_init(&d, "test.conf");
 	if (client_conf_parse(&conf, text, strlen(text), &d) < 0) {
 		diag_print(&d, "test", stderr);
@@ -42,7 +42,8 @@ parse(const char *interface, const char *peer, const char *local)
 	}
 }
 
-/* The plan as text: "table mark valid v4 v6: ROUTE... | RULE..." */
+/* The plan as text: "table mark valid v4 v6: ROUTE... | RULE...", but for the
+ * rules of answers. */
 static const char *
 plan_text(void)
 {
@@ -60,7 +61,10 @@ plan_text(void)
 	for (size_t i = 0; i < plan.nrules; i++) {
 		const struct netcfg_rule *r = &plan.rule[i];
 
+		if (r->priority == ROUTES_PRIORITY_ANSWER)
+			continue;
 		assert_int_equal(r->suppress_prefixlength, -1);
+		assert_string_equal(r->iif, "");
 		assert_int_equal(r->from.addr.family, FAMILY_NONE);
 		at += (size_t)snprintf(out + at, sizeof(out) - at, " v%u@%u%s",
 		    r->family, (unsigned)r->priority, r->invert ? " not" : "");
@@ -124,17 +128,117 @@ test_table_of_plans_R3_R5_R6(void **state)
 		"254 0: 10.66.1.0/24 |"},
 	    {"Table = 253", "AllowedIPs = 10.66.0.0/24", "",
 		"253 0: 10.66.0.0/24 |"},
+	    /* Routes: only these, once each, with their own rule. */
+	    {"", "AllowedIPs = 0.0.0.0/0, ::/0",
+		"Routes = 203.0.113.0/24, 198.51.100.0/24, 203.0.113.0/24",
+		"51821 51821 valid: 198.51.100.0/24 203.0.113.0/24 | "
+		"v4@20001 not mark 51821 -> 51821"},
+	    {"", "AllowedIPs = 0.0.0.0/0, ::/0", "Routes = ::/0",
+		"51821 51821 all6: ::/0 | v6@20002 not mark 51821 -> 51821"},
+	    {"", "AllowedIPs = 0.0.0.0/0", "Routes = off", "51821 51821: |"},
+	    {"", "AllowedIPs = 0.0.0.0/0",
+		"Routes = 10.0.0.0/8\nLocalNetworks = 10.9.0.0/16",
+		"51821 51821 valid: 10.0.0.0/8 | v4@19001 to 10.9.0.0/16 -> "
+		"254 v4@20001 not mark 51821 -> 51821"},
+	    {"Table = 1234", "AllowedIPs = 0.0.0.0/0", "Routes = 10.0.0.0/8",
+		"1234 0: 10.0.0.0/8 |"},
+	    {"Table = off", "AllowedIPs = 0.0.0.0/0", "Routes = 10.0.0.0/8",
+		"0 0: |"},
 	};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
 		parse(row[i].interface, row[i].peer, row[i].local);
-		assert_int_equal(routes_plan(&plan, &conf, 51821), 0);
+		assert_int_equal(routes_plan(&plan, &conf, "ukai0", 51821), 0);
 		assert_string_equal(plan_text(), row[i].plan);
 		routes_fini(&plan);
 		client_conf_fini(&conf);
 		assert_int_equal(alloc_live, 0);
 	}
+}
+
+/* Rules of answers as text. */
+static const char *
+answers_text(void)
+{
+	static char out[512];
+	size_t at = (size_t)snprintf(out, sizeof(out),
+	    "%u 0x%x%s%s:", (unsigned)plan.answer_table,
+	    (unsigned)plan.answer_mark, plan.answer_v4 ? " v4" : "",
+	    plan.answer_v6 ? " v6" : "");
+
+	for (size_t i = 0; i < plan.nrules; i++) {
+		const struct netcfg_rule *r = &plan.rule[i];
+
+		if (r->priority != ROUTES_PRIORITY_ANSWER)
+			continue;
+		/* Before all others, or they would not be asked. */
+		assert_true(i == 0 || plan.rule[i - 1].priority ==
+					  ROUTES_PRIORITY_ANSWER);
+		assert_false(r->invert);
+		assert_int_equal(r->suppress_prefixlength, -1);
+		assert_int_equal(r->from.addr.family, FAMILY_NONE);
+		assert_int_equal(r->to.addr.family, FAMILY_NONE);
+		at += (size_t)snprintf(out + at, sizeof(out) - at,
+		    " v%u%s%s 0x%x/0x%x -> %u", r->family,
+		    r->iif[0] ? " iif " : "", r->iif, (unsigned)r->mark,
+		    (unsigned)r->mask, (unsigned)r->table);
+	}
+	return out;
+}
+
+/* Whatever the routes are; only what the interface has addresses for; not
+ * where the tables are the user's, nor where our own datagrams would look like
+ * answers. */
+static void
+test_answers(void **state)
+{
+	static const struct {
+		const char *interface, *peer, *ukai;
+		uint32_t table;
+		const char *answers;
+	} row[] = {
+	    {"", "", "", 51820,
+		"52820 0x1000000 v4: "
+		"v4 iif ukai0 0x1000000/0xff000000 -> 254 "
+		"v4 0x1000000/0xff000000 -> 52820"},
+	    {"Address = fd66::2/64", "AllowedIPs = 0.0.0.0/0", "Routes = off",
+		51821,
+		"52821 0x2000000 v4 v6: "
+		"v4 iif ukai0 0x2000000/0xff000000 -> 254 "
+		"v4 0x2000000/0xff000000 -> 52821 "
+		"v6 iif ukai0 0x2000000/0xff000000 -> 254 "
+		"v6 0x2000000/0xff000000 -> 52821"},
+	    {"FwMark = 0xffffff", "AllowedIPs = 0.0.0.0/0",
+		"LocalNetworks = 10.0.0.0/8", TABLE_END - 1,
+		"53074 0xff000000 v4: "
+		"v4 iif ukai0 0xff000000/0xff000000 -> 254 "
+		"v4 0xff000000/0xff000000 -> 53074"},
+	    {"FwMark = 0x1000000", "AllowedIPs = 0.0.0.0/0", "", 51820,
+		"0 0x0:"},
+	    {"FwMark = 0x80000007", "AllowedIPs = 0.0.0.0/0", "", 51820,
+		"0 0x0:"},
+	    {"Table = 1234", "AllowedIPs = 0.0.0.0/0", "", 51820, "0 0x0:"},
+	    {"Table = off", "AllowedIPs = 0.0.0.0/0", "", 51820, "0 0x0:"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+		parse(row[i].interface, row[i].peer, row[i].ukai);
+		assert_int_equal(
+		    routes_plan(&plan, &conf, "ukai0", row[i].table), 0);
+		assert_string_equal(answers_text(), row[i].answers);
+		routes_fini(&plan);
+		client_conf_fini(&conf);
+	}
+	/* A name of full length. */
+	parse("", "", "");
+	assert_int_equal(
+	    routes_plan(&plan, &conf, "123456789abcdef", 51820), 0);
+	assert_string_equal(plan.rule[0].iif, "123456789abcdef");
+	routes_fini(&plan);
+	client_conf_fini(&conf);
+	assert_int_equal(alloc_live, 0);
 }
 
 /* R5: which on-link networks are warned of. */
@@ -171,7 +275,7 @@ test_taken_networks_R5(void **state)
 		snprintf(
 		    local, sizeof(local), "LocalNetworks = %s", row[i].local);
 		parse("", allowed, local);
-		assert_int_equal(routes_plan(&plan, &conf, 51820), 0);
+		assert_int_equal(routes_plan(&plan, &conf, "ukai0", 51820), 0);
 		assert_int_equal(
 		    ip_ifaddr_parse(&own, row[i].own, strlen(row[i].own)), 0);
 		assert_int_equal(routes_take(&plan, &conf, &own, &p),
@@ -215,7 +319,7 @@ test_random_prefixes(void **state)
 		peer[1].allowed =
 		    (struct conf_wg_allowed_list){list + first, n - first, 0};
 		conf = (struct client_conf){.peers = {peer, 2, 2}};
-		assert_int_equal(routes_plan(&plan, &conf, 51820), 0);
+		assert_int_equal(routes_plan(&plan, &conf, "ukai0", 51820), 0);
 		assert_int_equal(plan.n, distinct);
 		for (size_t i = 0; i < n; i++)
 			assert_non_null(bsearch(&list[i].prefix, plan.prefix,
@@ -235,7 +339,7 @@ test_allocation_failures(void **state)
 	parse("", "AllowedIPs = 0.0.0.0/0", "LocalNetworks = 10.0.0.0/8");
 	for (at = 1; err == UK_ENOMEM; at++) {
 		alloc_fail_at = at;
-		err = routes_plan(&plan, &conf, 51820);
+		err = routes_plan(&plan, &conf, "ukai0", 51820);
 		assert_true(err == 0 || alloc_live == 0);
 	}
 	alloc_fail_at = 0;
@@ -251,6 +355,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_table_of_plans_R3_R5_R6),
+	    cmocka_unit_test(test_answers),
 	    cmocka_unit_test(test_taken_networks_R5),
 	    cmocka_unit_test(test_random_prefixes),
 	    cmocka_unit_test(test_allocation_failures),

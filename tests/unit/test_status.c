@@ -22,7 +22,9 @@ static const char file[] = "[Interface]\n"
 			   "[Peer]\n"
 			   "PublicKey = " KEY "\n"
 			   "AllowedIPs = 0.0.0.0/0\n"
-			   "Endpoint = relay.example.com:51820\n";
+			   "Endpoint = relay.example.com:51820\n"
+			   "[Ukai]\n"
+			   "Routes = 198.51.100.0/24, 203.0.113.7\n";
 static struct client_conf conf;
 
 static struct status
@@ -55,6 +57,7 @@ example(void)
 		    .cipher = "openssl"},
 		.device = dev},
 	    .table = 51820,
+	    .answer_table = 52820,
 	    .conf = &conf,
 	};
 }
@@ -70,10 +73,12 @@ static void
 test_json(void **state)
 {
 	struct status s = example();
-	json_t *want = json_pack("{s:s, s:s, s:i, s:[s,s], s:[s,s], s:[s]}",
-	    "name", "ukai0", "interface", "ukai0", "table", 51820, "addresses",
-	    "10.66.0.2/24", "fd66::2/64", "dns", "10.66.0.1", "fd66::1",
-	    "dns_search", "example.org");
+	json_t *want =
+	    json_pack("{s:s, s:s, s:i, s:i, s:[s,s], s:[s,s], s:[s,s], s:[s]}",
+		"name", "ukai0", "interface", "ukai0", "table", 51820,
+		"answer_table", 52820, "routes", "198.51.100.0/24",
+		"203.0.113.7/32", "addresses", "10.66.0.2/24", "fd66::2/64",
+		"dns", "10.66.0.1", "fd66::1", "dns_search", "example.org");
 	json_t *o = status_json(&s), *peers = json_object_get(o, "peers"), *v;
 	const char *key;
 
@@ -83,7 +88,7 @@ test_json(void **state)
 	{
 		assert_true(json_equal(json_object_get(o, key), v));
 	}
-	assert_int_equal(json_object_size(o), 17);
+	assert_int_equal(json_object_size(o), 19);
 	assert_true(
 	    json_is_null(json_object_get(json_array_get(peers, 0), "host")));
 	assert_string_equal(
@@ -120,6 +125,8 @@ test_text(void **state)
 	    "  addresses    10.66.0.2/24, fd66::2/64\n"
 	    "  MTU          1420\n"
 	    "  routes       table 51820, mark 0xca6c\n"
+	    "  routes to    198.51.100.0/24, 203.0.113.7/32\n"
+	    "  answers      table 52820\n"
 	    "  DNS          10.66.0.1, fd66::1\n"
 	    "  DNS search   example.org\n"
 	    "  peer         CAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"
@@ -139,12 +146,39 @@ test_text(void **state)
 	fini(&s);
 }
 
+/* Without Routes, with "Routes = off". */
+static void
+test_routes(void **state)
+{
+	struct status s = example();
+	json_t *o;
+	char *text;
+
+	(void)state;
+	conf.routes.list.n = 0;
+	o = status_json(&s);
+	assert_int_equal(json_array_size(json_object_get(o, "routes")), 0);
+	text = print(o);
+	assert_non_null(strstr(text, "  routes to    nothing\n"));
+	free(text);
+	json_decref(o);
+	conf.routes.given = false;
+	o = status_json(&s);
+	assert_true(json_is_null(json_object_get(o, "routes")));
+	text = print(o);
+	assert_null(strstr(text, "routes to"));
+	free(text);
+	json_decref(o);
+	fini(&s);
+}
+
 /* An object of another version, or none at all, prints something. */
 static void
 test_text_of_anything(void **state)
 {
 	static const char *const row[] = {"{}", "[]", "\"x\"",
-	    "{\"addresses\":[null],\"mtu\":\"a\",\"table\":-1,\"dns\":7}"};
+	    "{\"addresses\":[null],\"mtu\":\"a\",\"table\":-1,\"dns\":7,"
+	    "\"routes\":{\"a\":1},\"answer_table\":\"x\"}"};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
@@ -180,6 +214,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_json),
 	    cmocka_unit_test(test_text),
+	    cmocka_unit_test(test_routes),
 	    cmocka_unit_test(test_text_of_anything),
 	    cmocka_unit_test(test_allocation_failures),
 	};

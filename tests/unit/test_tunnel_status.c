@@ -374,7 +374,7 @@ print(const char *json, uint64_t now_s)
 	assert_non_null(o);
 	assert_non_null(f);
 	tunnel_status_head(o, f);
-	tunnel_status_rest(o, now_s, f);
+	tunnel_status_rest(o, now_s, NULL, f);
 	fclose(f);
 	json_decref(o);
 	return text;

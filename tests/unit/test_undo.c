@@ -610,7 +610,17 @@ test_impossible_entries(void **state)
 	    "+ rule 4 1 2 0 0 - - - x",
 	    "+ rule 5 1 2 0 0 - - - -",
 	    "+ rule 4 1 2 0 0 - 2001:db8::/32 - -",
+	    "+ rule 4 1 2 0 0 - - - - -", /* one field more: the link */
+	    "+ rule 4 1 2 0 0 - - - - 123456789abcdefg",
+	    "+ rule 4 1 2 0 0 - - - - a%00b",
+	    "+ rule 4 1 2 0 0 - - - - eth0 x",
+	    "+ rule 4 1 2 0 0 - - - - eth0",
 	    "+ rule 4 1 2 0 0 - - - -", /* fine, but there is no netcfg */
+	    "+ neigh 192.0.2 1",
+	    "+ neigh 192.0.2.1 eth0",
+	    "+ neigh 192.0.2.1 4294967296",
+	    "+ neigh 192.0.2.1 1 1",
+	    "+ neigh 192.0.2.1 1", /* fine, but there is no netcfg */
 	    "+ file relative absent 0 0 0 - x replace",
 	    "+ file /x%00y absent 0 0 0 - x replace",
 	    "+ file /x gone 0 0 0 - x replace",
