@@ -5,6 +5,7 @@
 #include "io/program.h"
 
 static const struct program_verb verbs[] = {
+    {"join", command_join, "become a client of a relay, with its token"},
     {"up", command_up, "start the tunnel of a configuration file"},
     {"down", command_down, "end it and restore the host"},
     {"status", command_status, "what is up, and how it does"},

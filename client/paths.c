@@ -32,6 +32,12 @@ state_dir(void)
 	return directory("UKAI_STATE_DIR", "/var/lib/ukai");
 }
 
+static const char *
+conf_dir(void)
+{
+	return directory("UKAI_CONF_DIR", "/etc/ukai");
+}
+
 bool
 client_name_ok(const char *name)
 {
@@ -93,6 +99,14 @@ client_paths(struct client_paths *p, const char *name, struct diag *d)
 			      "most 80 characters");
 		return UK_EINVAL;
 	}
+	if (!put(p->conf, conf_dir(), name, ".conf") ||
+	    !put(p->rules, conf_dir(), name, ".rules") ||
+	    !put(p->joining, conf_dir(), name, ".joining")) {
+		diag_error(d, "UKAI_CONF_DIR is not an absolute path of at "
+			      "most 80 characters");
+		return UK_EINVAL;
+	}
+	snprintf(p->conf_dir, sizeof(p->conf_dir), "%s", conf_dir());
 	put(p->uapi, "/var/run/wireguard", name, ".sock");
 	return 0;
 }

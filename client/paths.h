@@ -3,6 +3,9 @@
  *   UKAI_RUN_DIR    (/run/ukai)       NAME.sock     status and stop requests
  *   UKAI_STATE_DIR  (/var/lib/ukai)   NAME.journal  what is to be undone
  *                                     NAME.stamp    see stamp.h
+ *   UKAI_CONF_DIR   (/etc/ukai)       NAME.conf     what `ukai join` writes,
+ *                                     NAME.rules    and its policy
+ *                                     NAME.joining  see join.h
  *
  * The environment variables are for several hosts on one file system. A name
  * is the interface's and the configuration file's, as with wg-quick. */
@@ -28,6 +31,10 @@ struct client_paths {
 	char journal[CLIENT_PATH_MAX];
 	char stamp[CLIENT_PATH_MAX];
 	char uapi[CLIENT_PATH_MAX];
+	char conf_dir[CLIENT_PATH_MAX];
+	char conf[CLIENT_PATH_MAX];
+	char rules[CLIENT_PATH_MAX];
+	char joining[CLIENT_PATH_MAX];
 };
 
 /* Returns 0; UK_EINVAL: a directory in the environment is relative or too

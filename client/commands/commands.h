@@ -11,6 +11,7 @@ bool command_is_root(const char *verb);
 int command_device(int argc, char **argv);
 int command_genkey(int argc, char **argv);
 int command_pubkey(int argc, char **argv);
+int command_join(int argc, char **argv);
 int command_up(int argc, char **argv);
 int command_down(int argc, char **argv);
 int command_status(int argc, char **argv);

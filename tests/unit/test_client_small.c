@@ -63,7 +63,12 @@ test_paths(void **state)
 	diag_init(&d, NULL);
 	unsetenv("UKAI_RUN_DIR");
 	unsetenv("UKAI_STATE_DIR");
+	unsetenv("UKAI_CONF_DIR");
 	assert_int_equal(client_paths(&p, "ukai0", &d), 0);
+	assert_string_equal(p.conf_dir, "/etc/ukai");
+	assert_string_equal(p.conf, "/etc/ukai/ukai0.conf");
+	assert_string_equal(p.rules, "/etc/ukai/ukai0.rules");
+	assert_string_equal(p.joining, "/etc/ukai/ukai0.joining");
 	assert_string_equal(p.control, "/run/ukai/ukai0.sock");
 	assert_string_equal(p.journal, "/var/lib/ukai/ukai0.journal");
 	assert_string_equal(p.stamp, "/var/lib/ukai/ukai0.stamp");
@@ -84,7 +89,11 @@ test_paths(void **state)
 	unsetenv("UKAI_RUN_DIR");
 	setenv("UKAI_STATE_DIR", longest, 1);
 	assert_int_equal(client_paths(&p, "ukai0", &d), UK_EINVAL);
-	assert_int_equal(d.errors, 3);
+	unsetenv("UKAI_STATE_DIR");
+	setenv("UKAI_CONF_DIR", "etc", 1);
+	assert_int_equal(client_paths(&p, "ukai0", &d), UK_EINVAL);
+	assert_int_equal(d.errors, 4);
+	unsetenv("UKAI_CONF_DIR");
 }
 
 static void
