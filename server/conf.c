@@ -1,5 +1,7 @@
 #include "conf.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +24,63 @@ parse_listen_port(void *field, const struct conf_span *key,
 		    "%.*s \"%.*s\" is not a number from 1 to 65535",
 		    CONF_WORD(key), CONF_WORD(value));
 	*(uint16_t *)field = (uint16_t)n;
+	return 0;
+}
+
+/* "off" is port 0. */
+static int
+parse_tls_port(void *field, const struct conf_span *key,
+    const struct conf_span *value, struct diag *d)
+{
+	uint64_t n = 0;
+
+	if (!conf_span_is(value, "off") &&
+	    (value_parse_u64(&n, value->s, value->len, UINT16_MAX, false) < 0 ||
+		n == 0))
+		return conf_error(d, value,
+		    "%.*s \"%.*s\" is neither off nor a number from 1 to "
+		    "65535",
+		    CONF_WORD(key), CONF_WORD(value));
+	*(uint16_t *)field = (uint16_t)n;
+	return 0;
+}
+
+static int
+parse_path(void *field, const struct conf_span *key,
+    const struct conf_span *value, struct diag *d)
+{
+	char *path;
+
+	if (value->len < 2 || value->len >= SERVER_PATH_MAX ||
+	    value->s[0] != '/' || memchr(value->s, 0, value->len) != NULL)
+		return conf_error(d, value,
+		    "%.*s \"%.*s\" is not a path from the root of less than "
+		    "%d bytes, such as /etc/ukai/" SERVER_TLS_KEY,
+		    CONF_WORD(key), CONF_WORD(value), SERVER_PATH_MAX);
+	path = calloc(1, value->len + 1);
+	if (path == NULL)
+		return UK_ENOMEM;
+	memcpy(path, value->s, value->len);
+	*(char **)field = path;
+	return 0;
+}
+
+static int
+parse_metrics(void *field, const struct conf_span *key,
+    const struct conf_span *value, struct diag *d)
+{
+	struct endpoint e = {.port = 0};
+	char scope[16] = "";
+
+	(void)key;
+	if (!conf_span_is(value, "off") &&
+	    (value_parse_endpoint(&e, scope, value->s, value->len) < 0 ||
+		scope[0] != '\0'))
+		return conf_error(d, value,
+		    "Metrics \"%.*s\" is neither off nor an address with a "
+		    "port, such as 127.0.0.1:9586 or [::1]:9586",
+		    CONF_WORD(value));
+	*(struct endpoint *)field = e;
 	return 0;
 }
 
@@ -193,13 +252,32 @@ parse_name(void *field, const struct conf_span *key,
 {
 	struct server_name r = {.line = value->line, .column = value->column};
 
-	(void)key;
 	if (!server_is_name(value->s, value->len))
 		return conf_error(d, value,
-		    "Name \"%.*s\" is not made of 1 to 32 of a-z, 0-9 and '-'",
-		    CONF_WORD(value));
+		    "%.*s \"%.*s\" is not made of 1 to 32 of a-z, 0-9 and '-'",
+		    CONF_WORD(key), CONF_WORD(value));
 	memcpy(r.s, value->s, value->len);
 	*(struct server_name *)field = r;
+	return 0;
+}
+
+static int
+parse_members(void *field, const struct conf_span *key,
+    const struct conf_span *value, struct diag *d)
+{
+	struct server_names *l = field;
+	struct conf_span rest = *value, item;
+
+	while (conf_span_item(&rest, &item)) {
+		struct server_name *to =
+		    conf_grow(l->item, l->n, &l->cap, sizeof(*to));
+
+		if (to == NULL)
+			return UK_ENOMEM;
+		l->item = to;
+		if (parse_name(&to[l->n], key, &item, d) == 0)
+			l->n++;
+	}
 	return 0;
 }
 
@@ -210,6 +288,21 @@ begin_relay(void *conf, unsigned line)
 
 	c->line = line;
 	return c;
+}
+
+static void *
+begin_group(void *conf, unsigned line)
+{
+	struct server_groups *l = &((struct server_conf *)conf)->groups;
+	struct server_group *to =
+	    conf_grow(l->item, l->n, &l->cap, sizeof(*to));
+
+	if (to == NULL)
+		return NULL;
+	l->item = to;
+	to += l->n++;
+	*to = (struct server_group){.line = line};
+	return to;
 }
 
 static void *
@@ -231,6 +324,10 @@ static const struct conf_key relay_keys[] = {
     {"PrivateKey", CONF_REQUIRED, conf_wg_parse_key, FIELD(private_key)},
     {"Address", CONF_REQUIRED, parse_address, FIELD(address)},
     {"ListenPort", 0, parse_listen_port, FIELD(listen_port)},
+    {"TlsPort", 0, parse_tls_port, FIELD(tls_port)},
+    {"TlsKey", 0, parse_path, FIELD(tls_key)},
+    {"Registry", 0, parse_path, FIELD(registry)},
+    {"Metrics", 0, parse_metrics, FIELD(metrics)},
     {"Interface", 0, parse_interface, FIELD(interface)},
     {"MTU", 0, conf_wg_parse_mtu, FIELD(mtu)},
     {"FwMark", 0, conf_wg_parse_fwmark, FIELD(fwmark)},
@@ -242,6 +339,13 @@ static const struct conf_key relay_keys[] = {
 };
 #undef FIELD
 
+static const struct conf_key group_keys[] = {
+    {"Name", CONF_REQUIRED, parse_name, offsetof(struct server_group, name)},
+    {"Members", CONF_REQUIRED | CONF_MANY, parse_members,
+	offsetof(struct server_group, members)},
+    {NULL, 0, NULL, 0},
+};
+
 static const struct conf_key peer_keys[] = {
     {"Name", 0, parse_name, offsetof(struct server_peer, name)},
     {NULL, 0, NULL, 0},
@@ -252,32 +356,49 @@ _Static_assert(offsetof(struct server_peer, wg) == 0, "wg stands first");
 
 static const struct conf_section sections[] = {
     {"Relay", CONF_REQUIRED, {relay_keys, NULL}, begin_relay},
+    {"Group", CONF_MANY, {group_keys, NULL}, begin_group},
     {"Peer", CONF_MANY, {conf_wg_peer_keys, peer_keys}, begin_peer},
     {NULL, 0, {NULL, NULL}, NULL},
 };
 
+/* The names of structs, stride bytes apart. */
 static int
-check_names(const struct server_conf *c, struct diag *d)
+check_names(const struct server_name *name, size_t n, size_t stride,
+    const char *advice, struct diag *d)
 {
 	struct conf_mark *mark;
-	size_t n = 0;
+	size_t marks = 0;
 
-	if (c->peers.n == 0)
+	if (n == 0)
 		return 0;
-	mark = calloc(c->peers.n, sizeof(*mark));
+	mark = calloc(n, sizeof(*mark));
 	if (mark == NULL)
 		return UK_ENOMEM;
-	for (size_t i = 0; i < c->peers.n; i++) {
-		const struct server_name *name = &c->peers.item[i].name;
-
+	for (size_t i = 0; i < n; i++) {
 		if (name->line != 0)
-			mark[n++] = (struct conf_mark){
+			mark[marks++] = (struct conf_mark){
 			    name->s, strlen(name->s), name->line, name->column};
+		name = (const void *)((const char *)name + stride);
 	}
-	conf_report_repeats(
-	    mark, n, DIAG_ERROR, "Name", "names tell clients apart", d);
+	conf_report_repeats(mark, marks, DIAG_ERROR, "Name", advice, d);
 	free(mark);
 	return 0;
+}
+
+static int
+check_all_names(const struct server_conf *c, struct diag *d)
+{
+	const struct server_peers *peers = &c->peers;
+	const struct server_groups *groups = &c->groups;
+	int err = 0;
+
+	if (peers->n > 0)
+		err = check_names(&peers->item->name, peers->n,
+		    sizeof(*peers->item), "names tell clients apart", d);
+	if (err == 0 && groups->n > 0)
+		err = check_names(&groups->item->name, groups->n,
+		    sizeof(*groups->item), "names tell groups apart", d);
+	return err;
 }
 
 /* A prefix and who has it. */
@@ -411,7 +532,7 @@ check(const struct server_conf *c, struct diag *d)
 	    c->peers.n, sizeof(*c->peers.item), d);
 
 	if (err == 0)
-		err = check_names(c, d);
+		err = check_all_names(c, d);
 	if (err == 0)
 		err = check_pool(c, d);
 	return err;
@@ -426,6 +547,7 @@ server_conf_parse(
 
 	*c = (struct server_conf){
 	    .listen_port = SERVER_DEFAULT_PORT,
+	    .tls_port = SERVER_DEFAULT_TLS_PORT,
 	    .mtu = SERVER_DEFAULT_MTU,
 	    .interface = SERVER_DEFAULT_INTERFACE,
 	};
@@ -444,6 +566,31 @@ server_conf_parse(
 	return err;
 }
 
+/* TlsKey's default. path: of the configuration file. */
+static int
+put_tls_key(struct server_conf *c, const char *path, struct diag *d)
+{
+	char real[PATH_MAX];
+	char *slash;
+
+	if (c->tls_key != NULL)
+		return 0;
+	slash = realpath(path, real) != NULL ? strrchr(real, '/') : NULL;
+	if (slash == NULL) {
+		diag_error(d, "cannot find the folder of %s: %s", path,
+		    strerror(errno));
+		return UK_ESYS;
+	}
+	slash[1] = '\0';
+	c->tls_key = calloc(1, strlen(real) + sizeof(SERVER_TLS_KEY));
+	if (c->tls_key == NULL) {
+		diag_error(d, "out of memory");
+		return UK_ENOMEM;
+	}
+	stpcpy(stpcpy(c->tls_key, real), SERVER_TLS_KEY);
+	return 0;
+}
+
 int
 server_conf_load(struct server_conf *c, const char *path, struct diag *d)
 {
@@ -457,6 +604,11 @@ server_conf_load(struct server_conf *c, const char *path, struct diag *d)
 		return err;
 	err = server_conf_parse(c, f.text, f.len, d);
 	conf_file_fini(&f);
+	if (err < 0)
+		return err;
+	err = put_tls_key(c, path, d);
+	if (err < 0)
+		server_conf_fini(c);
 	return err;
 }
 
@@ -468,6 +620,11 @@ server_conf_fini(struct server_conf *c)
 		c->peers.item[i].name = (struct server_name){.line = 0};
 	}
 	free(c->peers.item);
+	for (size_t i = 0; i < c->groups.n; i++)
+		free(c->groups.item[i].members.item);
+	free(c->groups.item);
+	free(c->tls_key);
+	free(c->registry);
 	free(c->reserved_ports.item);
 	sodium_memzero(c, sizeof(*c));
 }

@@ -6,139 +6,217 @@
 #include <string.h>
 
 #include "core/err.h"
+#include "nat_ports.h"
+#include "nat_state.h"
 
-static int
-compare_ranges(const void *a, const void *b)
-{
-	const struct server_port_range *x = a, *y = b;
+/* The words of our addresses in rules. */
+struct words {
+	unsigned tunnel;
+	char own[IP_ADDR_TEXT_MAX], global[IP_ADDR_TEXT_MAX];
+	char pool[IP_PREFIX_TEXT_MAX];
+};
 
-	return (x->first > y->first) - (x->first < y->first);
-}
-
-static size_t
-count_ports(const struct server_port_range *r, size_t n)
-{
-	size_t ports = 0;
-
-	for (size_t i = 0; i < n; i++)
-		ports += (size_t)r[i].last - r[i].first + 1;
-	return ports;
-}
-
-int
-nat_free_ports(struct server_port_ranges *free_ports,
-    const struct server_port_ranges *r, uint16_t listen_port)
-{
-	const struct server_port_range ours[] = {
-	    {22, 22}, {443, 443}, {listen_port, listen_port}};
-	size_t n = r->n + ARRAY_LEN(ours), found = 0;
-	struct server_port_range *taken = calloc(n, sizeof(*taken));
-	/* Between and around n ranges are at most n + 1 gaps. */
-	struct server_port_range *gap = calloc(n + 1, sizeof(*gap));
-	uint32_t next = NAT_FIRST_PORT;
-
-	if (taken == NULL || gap == NULL) {
-		free(taken);
-		free(gap);
-		return UK_ENOMEM;
-	}
-	memcpy(taken, ours, sizeof(ours));
-	if (r->n > 0)
-		memcpy(taken + ARRAY_LEN(ours), r->item, r->n * sizeof(*taken));
-	qsort(taken, n, sizeof(*taken), compare_ranges);
-	for (size_t i = 0; i < n; i++) {
-		if (taken[i].first > next)
-			gap[found++] = (struct server_port_range){
-			    (uint16_t)next, (uint16_t)(taken[i].first - 1)};
-		if (taken[i].last >= next)
-			next = (uint32_t)taken[i].last + 1;
-	}
-	if (next <= UINT16_MAX)
-		gap[found++] =
-		    (struct server_port_range){(uint16_t)next, UINT16_MAX};
-	free(taken);
-	*free_ports = (struct server_port_ranges){gap, found, n + 1};
-	return 0;
-}
-
-/* R1: what claims to come from the pool, or asks for it, comes through the
- * tunnel or from this host itself (interface 1, the loopback). */
+/* Interval maps of a concatenation and maps without intervals cost the same
+ * for one and for ten thousand elements, also when one is added; the others
+ * are read back from the kernel by libnftables for each change, and hold what
+ * there is little of. */
 static void
-add_borders(struct text *t, const struct nat_conf *c, const char *pool)
+add_sets(struct text *t, size_t groups)
+{
+	text_add(t,
+	    "map forwards { type ipv4_addr . inet_proto . inet_service : "
+	    "ipv4_addr . inet_service; }\n"
+	    "map forward_ranges { type ipv4_addr . inet_proto . inet_service "
+	    ": ipv4_addr; flags interval; }\n"
+	    "set targets { type ipv4_addr . inet_proto . inet_service; }\n"
+	    "set target_ranges { type ipv4_addr . inet_proto . inet_service; "
+	    "flags interval; }\n"
+	    "map exclusive { type ipv4_addr : ipv4_addr; }\n"
+	    "map owner { type ipv4_addr : ipv4_addr; }\n"
+	    "set pairs { type ipv4_addr . ipv4_addr; }\n"
+	    "set routed { type ipv4_addr; }\n"
+	    "map sources { type ipv4_addr : ipv4_addr; flags interval; }\n"
+	    "set owner_sources { type ipv4_addr; flags interval; }\n"
+	    "set reserved { type inet_service; flags interval; }\n"
+	    "map limits_up { type ipv4_addr : limit; flags interval; }\n"
+	    "map limits_down { type ipv4_addr : limit; flags interval; }\n"
+	    "map counted { type ipv4_addr : verdict; flags interval; }\n");
+	for (size_t i = 0; i < groups; i++)
+		text_add(
+		    t, "set group%zu { type ipv4_addr; flags interval; }\n", i);
+}
+
+/* R1: what claims to come from a client, or asks for the pool, comes through
+ * the tunnel or from this host itself (interface 1, the loopback). */
+static void
+add_borders(struct text *t, const struct words *w)
 {
 	text_add(t,
 	    "chain borders {\n"
 	    "type filter hook prerouting priority raw; policy accept;\n"
 	    "iif != { 1, %u } ip daddr %s drop\n"
 	    "iif != { 1, %u } ip saddr %s drop\n"
+	    "iif != { 1, %u } ip saddr @routed drop\n"
 	    "iif %u meta nfproto != ipv4 drop\n"
 	    "}\n",
-	    c->tunnel, pool, c->tunnel, pool, c->tunnel);
+	    w->tunnel, w->pool, w->tunnel, w->pool, w->tunnel, w->tunnel);
 }
 
-/* N3. Before the destination translation of other software, which would turn
- * a packet for a published port of the host into one that is forwarded; and
- * at the input, for what such software redirects to the host. */
-static void
-add_host(struct text *t, const struct nat_conf *c, const char *pool)
+/* N1: no forward takes a port of the relay's own, whatever the registry says.
+ * "set" cannot hold ranges that touch or overlap, hence nat_ports' merged
+ * ones. */
+static int
+add_published(struct text *t, const struct words *w, const struct nat_conf *c)
 {
-	char own[IP_ADDR_TEXT_MAX];
+	struct nat_ports *p = calloc(1, sizeof(*p));
+	struct server_port_ranges own = {NULL, 0, 0};
+	int err = UK_ENOMEM;
 
-	ip_addr_format(&c->address.addr, own);
+	if (p == NULL)
+		return err;
+	nat_ports_take_own(p, c->reserved, c->listen_port, c->tls_port, 1);
+	err = nat_ports_ranges(&own, p, 1, 1, true);
+	free(p);
+	if (err < 0)
+		return err;
+	text_add(t,
+	    "chain to_clients {\n"
+	    "ip daddr %s meta l4proto { tcp, udp } th dport { ",
+	    w->global);
+	for (size_t i = 0; i < own.n; i++) {
+		if (i > 0)
+			text_add(t, ", ");
+		nat_ports_format(t, &own.item[i]);
+	}
+	nat_ports_free(&own);
+	text_add(t,
+	    " } return\n"
+	    "meta l4proto { tcp, udp } dnat ip addr . port to "
+	    "ip daddr . meta l4proto . th dport map @forwards\n"
+	    "meta l4proto { tcp, udp } dnat ip to "
+	    "ip daddr . meta l4proto . th dport map @forward_ranges\n"
+	    "meta l4proto { icmp, tcp, udp } dnat ip to "
+	    "ip daddr map @exclusive\n"
+	    "}\n"
+	    "chain to_owner {\n"
+	    "meta l4proto { tcp, udp } th dport != @reserved dnat ip to "
+	    "ip daddr map @owner\n"
+	    "}\n");
+	return 0;
+}
+
+/* Before the destination translation of other software, but the relay's own
+ * address as an exclusive one after it: what containers publish stays theirs.
+ * "output" is for the host's own programs. */
+static void
+add_arriving(struct text *t)
+{
+	static const struct {
+		const char *chain, *hook, *priority, *to;
+	} row[] = {
+	    {"published", "prerouting", "dstnat - 1", "to_clients"},
+	    {"published_rest", "prerouting", "dstnat + 1", "to_owner"},
+	    {"published_host", "output", "-101", "to_clients"},
+	    {"published_host_rest", "output", "-99", "to_owner"},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(row); i++)
+		text_add(t,
+		    "chain %s {\n"
+		    "type nat hook %s priority %s; policy accept;\n"
+		    "meta nfproto ipv4 jump %s\n"
+		    "}\n",
+		    row[i].chain, row[i].hook, row[i].priority, row[i].to);
+}
+
+/* N3. After all destination translation: what is published has a client's
+ * address now. What other software translates is dropped by "outward" when it
+ * is forwarded, and at the input when it is redirected to the host. */
+static void
+add_host(struct text *t, const struct words *w)
+{
 	text_add(t,
 	    "chain to_host {\n"
-	    "ip saddr != %s drop\n"
+	    "ip saddr != %s ip saddr != @routed drop\n"
 	    "ct state established,related accept\n"
 	    "ip daddr %s icmp type echo-request accept\n"
 	    "drop\n"
 	    "}\n"
 	    "chain arriving {\n"
-	    "type filter hook prerouting priority mangle; policy accept;\n"
+	    "type filter hook prerouting priority dstnat + 2; policy accept;\n"
 	    "iif %u fib daddr type != unicast goto to_host\n"
 	    "}\n"
 	    "chain input {\n"
 	    "type filter hook input priority filter; policy accept;\n"
 	    "iif %u goto to_host\n"
 	    "}\n",
-	    pool, own, c->tunnel, c->tunnel);
+	    w->pool, w->own, w->tunnel, w->tunnel);
+}
+
+/* N4. "to_published" is N5: a destination that we translated, which is known
+ * by its being a registered one now. */
+static void
+add_between(struct text *t, const struct words *w, const struct nat_conf *c)
+{
+	text_add(t, "chain to_published {\n"
+		    "ip daddr . meta l4proto . th dport @targets accept\n"
+		    "ip daddr . meta l4proto . th dport @target_ranges accept\n"
+		    "ct original ip daddr . ip daddr @pairs accept\n"
+		    "drop\n"
+		    "}\n"
+		    "chain between {\n"
+		    "ct state established,related accept\n");
+	if (c->client_to_client)
+		text_add(t, "ip daddr %s accept\n", w->pool);
+	text_add(t, "ct status dnat goto to_published\n"
+		    "ip daddr @routed accept\n");
+	for (size_t i = 0; i < c->groups->n; i++)
+		text_add(
+		    t, "ip saddr @group%zu ip daddr @group%zu accept\n", i, i);
+	text_add(t, "drop\n}\n");
 }
 
 /* Packets that conntrack does not follow (invalid, untracked) are dropped:
- * they would leave untranslated. 169.254.0.0/16 is where clouds keep the
- * host's credentials. */
+ * they would leave untranslated. A reply belongs to a flow that came in by the
+ * rules. 169.254.0.0/16 is where clouds keep the host's credentials. */
 static void
-add_outward(struct text *t, const struct nat_conf *c, const char *pool)
+add_outward(struct text *t, const struct words *w, const struct nat_conf *c)
 {
 	text_add(t,
 	    "chain outward {\n"
-	    "ip saddr != %s drop\n"
+	    "ip saddr != %s ip saddr != @routed drop\n"
 	    "ct state invalid,untracked drop\n"
 	    "meta l4proto != { icmp, tcp, udp } drop\n"
+	    "ct direction reply accept\n"
+	    "oif %u goto between\n"
+	    "ct status dnat drop\n"
 	    "ip daddr 169.254.0.0/16 drop\n",
-	    pool);
-	if (c->client_to_client) /* N4 */
-		text_add(t, "ip daddr %s oif %u accept\n", pool, c->tunnel);
+	    w->pool, w->tunnel);
 	if (c->uplink != 0)
 		text_add(t,
-		    "oif != { %u, %u } ip daddr { 10.0.0.0/8, 100.64.0.0/10, "
+		    "oif != %u ip daddr { 10.0.0.0/8, 100.64.0.0/10, "
 		    "172.16.0.0/12, 192.168.0.0/16 } drop\n",
-		    c->uplink, c->tunnel);
+		    c->uplink);
 	text_add(t,
 	    "ip daddr %s drop\n"
-	    "oif %u drop\n"
+	    "ip daddr @routed drop\n"
 	    "accept\n"
 	    "}\n",
-	    pool, c->tunnel);
+	    w->pool);
 }
 
 /* N5: the host drops the rest before it is encrypted. */
 static void
-add_forward(struct text *t, const struct nat_conf *c, const char *pool)
+add_forwarding(struct text *t, const struct words *w)
 {
-	add_outward(t, c, pool);
 	text_add(t,
 	    "chain inward {\n"
-	    "meta nfproto ipv4 ct state established,related accept\n"
+	    "meta nfproto != ipv4 drop\n"
+	    "ct state established,related accept\n"
+	    "ct state != new drop\n"
+	    "meta l4proto != { icmp, tcp, udp } drop\n"
+	    "ct status dnat goto to_published\n"
+	    "ip daddr @routed accept\n"
 	    "drop\n"
 	    "}\n"
 	    "chain forward {\n"
@@ -146,12 +224,27 @@ add_forward(struct text *t, const struct nat_conf *c, const char *pool)
 	    "iif %u goto outward\n"
 	    "oif %u goto inward\n"
 	    "}\n",
-	    c->tunnel, c->tunnel);
+	    w->tunnel, w->tunnel);
+}
+
+/* After what was dropped above: that is nobody's bandwidth. */
+static void
+add_policing(struct text *t, const struct words *w)
+{
+	text_add(t,
+	    "chain limits {\n"
+	    "type filter hook forward priority filter + 1; policy accept;\n"
+	    "iif %u limit name ip saddr map @limits_up drop\n"
+	    "oif %u limit name ip daddr map @limits_down drop\n"
+	    "iif %u ct state new ip saddr vmap @counted\n"
+	    "oif %u ct state new ip daddr vmap @counted\n"
+	    "}\n",
+	    w->tunnel, w->tunnel, w->tunnel, w->tunnel);
 }
 
 /* "rt mtu" is the less of both directions' MTUs, and a smaller MSS stays. */
 static void
-add_clamp(struct text *t, const struct nat_conf *c)
+add_clamp(struct text *t, const struct words *w)
 {
 	static const char clamp[] =
 	    "tcp flags & (syn|rst) == syn tcp option maxseg size set rt mtu";
@@ -162,72 +255,149 @@ add_clamp(struct text *t, const struct nat_conf *c)
 	    "iif %u %s\n"
 	    "oif %u %s\n"
 	    "}\n",
-	    c->tunnel, clamp, c->tunnel, clamp);
-}
-
-/* N1, N2. One statement takes one range of ports: a flow gets the first with
- * the chance of its share in what is left, and so on, so that in the end
- * every free port is as likely as any other. A flow keeps what its first
- * packet got. */
-static void
-add_translation(
-    struct text *t, const char *global, const struct server_port_ranges *ports)
-{
-	text_add(t,
-	    "chain translate {\n"
-	    "meta l4proto icmp snat ip to %s fully-random\n",
-	    global);
-	for (size_t i = 0; i < ports->n; i++) {
-		size_t here = count_ports(&ports->item[i], 1);
-		size_t left = count_ports(&ports->item[i], ports->n - i);
-
-		text_add(t, "meta l4proto { tcp, udp } ");
-		if (here < left)
-			text_add(t, "numgen random mod %zu < %zu ", left, here);
-		text_add(t, "snat ip to %s:%u-%u fully-random\n", global,
-		    ports->item[i].first, ports->item[i].last);
-	}
-	text_add(t, "}\n");
+	    w->tunnel, clamp, w->tunnel, clamp);
 }
 
 /* Just before the usual priority: where other software masquerades all that
- * leaves, ours has decided already. */
+ * leaves, ours has decided already. "snat to ip saddr" keeps the source, and
+ * nobody else changes it. "shared" and "owner_flows" are nat_update()'s. */
 static void
-add_leaving(struct text *t, const struct nat_conf *c, const char *pool)
+add_leaving(struct text *t, const struct words *w)
 {
 	text_add(t,
+	    "chain shared {\n"
+	    "drop\n"
+	    "}\n"
+	    "chain owner_flows {\n"
+	    "drop\n"
+	    "}\n"
+	    "chain translate {\n"
+	    "ip saddr @routed snat ip to ip saddr\n"
+	    "snat ip to ip saddr map @sources\n"
+	    "ip saddr @owner_sources goto owner_flows\n"
+	    "goto shared\n"
+	    "}\n"
+	    "chain from_client {\n"
+	    "oif != %u goto translate\n"
+	    "ct status dnat goto translate\n"
+	    "ip daddr @routed goto translate\n"
+	    "snat ip to ip saddr\n"
+	    "}\n"
 	    "chain leaving {\n"
 	    "type nat hook postrouting priority srcnat - 1; policy accept;\n"
-	    "iif %u oif != %u ip saddr %s goto translate\n"
+	    "meta nfproto ipv4 iif %u goto from_client\n"
+	    "oif %u ct status dnat snat ip to ip saddr\n"
+	    "oif %u ip daddr @routed snat ip to ip saddr\n"
 	    "}\n",
-	    c->tunnel, c->tunnel, pool);
+	    w->tunnel, w->tunnel, w->tunnel, w->tunnel);
 }
 
 int
-nat_body(struct text *out, const struct nat_conf *c)
+nat_body(const struct nat *n, struct text *out)
 {
-	char pool[IP_PREFIX_TEXT_MAX], global[IP_ADDR_TEXT_MAX];
-	struct server_port_ranges ports;
+	const struct nat_conf *c = &n->conf;
+	struct words w = {.tunnel = c->tunnel};
 	struct ip_prefix prefix;
-	int err = nat_free_ports(&ports, c->reserved, c->listen_port);
+	int err;
 
+	ip_ifaddr_prefix(&c->address, &prefix);
+	ip_prefix_format(&prefix, w.pool);
+	ip_addr_format(&c->address.addr, w.own);
+	ip_addr_format(&c->global, w.global);
+	add_sets(out, c->groups->n);
+	add_borders(out, &w);
+	err = add_published(out, &w, c);
 	if (err < 0)
 		return err;
-	if (ports.n == 0) {
-		free(ports.item);
-		return UK_ELIMIT;
-	}
-	ip_ifaddr_prefix(&c->address, &prefix);
-	ip_prefix_format(&prefix, pool);
-	ip_addr_format(&c->global, global);
-	add_borders(out, c, pool);
-	add_host(out, c, pool);
-	add_forward(out, c, pool);
-	add_clamp(out, c);
-	add_translation(out, global, &ports);
-	add_leaving(out, c, pool);
-	free(ports.item);
+	add_arriving(out);
+	add_host(out, &w);
+	add_between(out, &w, c);
+	add_outward(out, &w, c);
+	add_forwarding(out, &w);
+	add_policing(out, &w);
+	add_clamp(out, &w);
+	add_leaving(out, &w);
 	return out->failed ? UK_ENOMEM : 0;
+}
+
+static int
+compare_members(const void *a, const void *b)
+{
+	const struct nat_member *x = a, *y = b;
+	int r = strcmp(x->name, y->name);
+
+	return r != 0 ? r : (x->group > y->group) - (x->group < y->group);
+}
+
+/* Groups by client's name. */
+static int
+list_members(struct nat *n)
+{
+	const struct server_groups *g = n->conf.groups;
+	size_t total = 0;
+
+	for (size_t i = 0; i < g->n; i++)
+		total += g->item[i].members.n;
+	n->member = calloc(total + 1, sizeof(*n->member));
+	if (n->member == NULL)
+		return UK_ENOMEM;
+	for (size_t i = 0; i < g->n; i++)
+		for (size_t k = 0; k < g->item[i].members.n; k++)
+			n->member[n->members++] = (struct nat_member){
+			    g->item[i].members.item[k].s, (uint32_t)i};
+	qsort(n->member, n->members, sizeof(*n->member), compare_members);
+	return 0;
+}
+
+int
+nat_new(struct nat **out, const struct nat_conf *c)
+{
+	struct nat *n = calloc(1, sizeof(*n));
+
+	if (n == NULL)
+		return UK_ENOMEM;
+	n->conf = *c;
+	if (list_members(n) < 0) {
+		free(n);
+		return UK_ENOMEM;
+	}
+	*out = n;
+	return 0;
+}
+
+void
+nat_free(struct nat *n)
+{
+	if (n == NULL)
+		return;
+	nat_held_fini(&n->now);
+	nat_held_fini(&n->next);
+	free(n->member);
+	free(n);
+}
+
+int
+nat_update(struct nat *n, const struct nat_view *v, struct text *out)
+{
+	int err;
+
+	nat_held_fini(&n->next);
+	err = nat_collect(n, v, &n->next);
+	if (err < 0)
+		return err;
+	nat_difference(out, n->conf.table, &n->now, &n->next);
+	return out->failed ? UK_ENOMEM : 0;
+}
+
+void
+nat_settle(struct nat *n, bool held)
+{
+	if (held) {
+		nat_held_fini(&n->now);
+		n->now = n->next;
+		n->next = (struct nat_held){.items = {NULL, 0, 0}};
+	}
+	nat_held_fini(&n->next);
 }
 
 void

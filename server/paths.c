@@ -39,6 +39,21 @@ paths_make(char path[static PATHS_MAX], enum paths_kind kind,
 	return UK_EINVAL;
 }
 
+int
+paths_registry(
+    char path[static PATHS_MAX], const struct server_conf *c, struct diag *d)
+{
+	int n = c->registry != NULL
+		    ? snprintf(path, PATHS_MAX, "%s", c->registry)
+		    : snprintf(path, PATHS_MAX, "%s/registry.db",
+			  paths_folder(PATHS_STAMPS));
+
+	if (n > 0 && n < PATHS_MAX)
+		return 0;
+	diag_error(d, "the path of the registry is too long");
+	return UK_EINVAL;
+}
+
 /* The interface's name in a file's name; false: not such a file. */
 static bool
 take_name(char ifname[16], enum paths_kind kind, const char *file)

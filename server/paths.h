@@ -5,7 +5,7 @@
 #ifndef UKAI_SERVER_PATHS_H
 #define UKAI_SERVER_PATHS_H
 
-#include "core/base.h"
+#include "conf.h"
 #include "core/diag.h"
 
 #define PATHS_MAX 256
@@ -21,6 +21,10 @@ enum paths_kind {
  * to d. */
 int paths_make(char path[static PATHS_MAX], enum paths_kind kind,
     const char *ifname, struct diag *d);
+
+/* Of the registry: as relay.conf says, or registry.db in the state folder. */
+int paths_registry(
+    char path[static PATHS_MAX], const struct server_conf *c, struct diag *d);
 
 /* The folder of a kind. */
 const char *paths_folder(enum paths_kind kind);

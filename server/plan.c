@@ -9,7 +9,10 @@
 
 /* Any address for which only the route to the internet can hold: this is
  * a.root-servers.net. It is looked up in the routing table, never sent to. */
-static const struct ip_addr somewhere = {FAMILY_V4, {198, 41, 0, 4}};
+const struct ip_addr plan_somewhere = {FAMILY_V4, {198, 41, 0, 4}};
+/* The same one, 2001:503:ba3e::2:30. */
+static const struct ip_addr somewhere6 = {FAMILY_V6,
+    {0x20, 0x01, 0x05, 0x03, 0xba, 0x3e, 0, 0, 0, 0, 0, 0, 0, 0x02, 0, 0x30}};
 
 bool
 plan_is_private(const struct ip_addr *a)
@@ -35,7 +38,7 @@ find_uplink(struct plan *p, const struct server_conf *c, struct netcfg *n,
 {
 	struct netcfg_path path;
 
-	if (netcfg_path(n, &somewhere, 0, &path) < 0)
+	if (netcfg_path(n, &plan_somewhere, 0, &path) < 0)
 		return;
 	p->uplink = path.ifindex;
 	if (if_indextoname(path.ifindex, p->uplink_name) == NULL)
@@ -51,6 +54,24 @@ find_uplink(struct plan *p, const struct server_conf *c, struct netcfg *n,
 		    "MTU = %u",
 		    c->mtu, path.mtu, p->uplink_name,
 		    path.mtu > 1360 ? path.mtu - 80 : 1280);
+}
+
+/* 2000::/3, global unicast (RFC 4291 2.4). */
+static bool
+is_global6(const struct ip_addr *a)
+{
+	return a->family == FAMILY_V6 && (a->b[0] & 0xe0) == 0x20;
+}
+
+/* The address that this host itself goes out with: of several it is the one
+ * that is meant to stay. */
+static void
+find_v6(struct plan *p, struct netcfg *n)
+{
+	struct netcfg_path path;
+
+	if (netcfg_path(n, &somewhere6, 0, &path) == 0 && is_global6(&path.src))
+		p->v6 = path.src;
 }
 
 static int
@@ -123,8 +144,8 @@ visit_address(
 	struct look *l = arg;
 
 	if (a->family == FAMILY_V6) {
-		/* 2000::/3, global unicast (RFC 4291 2.4). */
-		l->plan->has_ipv6 |= (a->b[0] & 0xe0) == 0x20;
+		if (l->plan->v6.family == FAMILY_NONE && is_global6(a))
+			l->plan->v6 = *a;
 		return true;
 	}
 	l->global_here |= ip_addr_equal(a, &l->plan->global);
@@ -147,7 +168,7 @@ check_addresses(struct plan *p, const struct server_conf *c, struct netcfg *n,
 		    uk_strerror(err));
 		return err;
 	}
-	if (!p->has_ipv6)
+	if (p->v6.family == FAMILY_NONE)
 		diag_warn(d,
 		    "this host has no global IPv6 address: clients can reach "
 		    "it over IPv4 only");
@@ -163,7 +184,8 @@ static int
 count_ports(struct plan *p, const struct server_conf *c, struct diag *d)
 {
 	struct server_port_ranges ports;
-	int err = nat_free_ports(&ports, &c->reserved_ports, c->listen_port);
+	int err = nat_free_ports(
+	    &ports, &c->reserved_ports, c->listen_port, c->tls_port);
 
 	if (err < 0)
 		return err;
@@ -202,6 +224,7 @@ plan_make(struct plan *p, const struct server_conf *c, struct netcfg *n,
 
 	*p = (struct plan){.global = c->global_address};
 	find_uplink(p, c, n, d);
+	find_v6(p, n);
 	err = check_global(p, d);
 	if (err == 0)
 		err = check_addresses(p, c, n, d);

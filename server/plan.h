@@ -12,8 +12,13 @@ struct plan {
 	unsigned uplink; /* interface to the internet; 0: no route */
 	char uplink_name[16];
 	size_t ports; /* that clients' flows may get */
-	bool has_ipv6; /* a global address, for clients to reach */
+	/* Where clients reach this host over IPv6: a global address of it;
+	 * FAMILY_NONE: there is none. */
+	struct ip_addr v6;
 };
+
+/* An address for which only the route to the internet can hold. */
+extern const struct ip_addr plan_somewhere;
 
 /* Warnings about what is probably not meant go to d. Returns 0; with an
  * error in d: UK_ENOENT (no address to translate to), UK_EBUSY (the pool is

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -10,21 +11,27 @@
 
 #include <sodium.h>
 
+#include "accept.h"
+#include "admin.h"
+#include "apply.h"
 #include "core/err.h"
-#include "host/hostfw.h"
-#include "host/undo.h"
+#include "enrol_link.h"
 #include "io/clock.h"
 #include "io/ctl.h"
 #include "io/log.h"
 #include "io/service.h"
 #include "io/watch.h"
-#include "nat.h"
+#include "listeners.h"
+#include "metrics.h"
 #include "paths.h"
 #include "stamps.h"
 #include "status.h"
 
 /* A kill loses at most so much of the clients' stamps. */
 #define SAVE_EVERY (60 * UK_NS_PER_S)
+/* A program of this host that begins to listen on a port has it for itself
+ * after so long at most (N1). */
+#define LOOK_EVERY (10 * UK_NS_PER_S)
 
 struct relay {
 	const struct server_conf *conf;
@@ -33,14 +40,23 @@ struct relay {
 	uint64_t since_s;
 	bool lost_interface;
 
-	struct netcfg *netcfg;
-	struct undo *undo;
-	struct tunnel *tunnel;
+	struct apply host; /* owns what it points to, but for the plan */
+	char registry_path[PATHS_MAX];
 	struct stamps stamps;
 	char stamps_path[PATHS_MAX];
-	struct hostfw *fw;
+	char table[NAT_TABLE_NAME_MAX];
+	struct nat_conf nat_conf;
+	struct watch *save_timer, *look_timer;
+	struct log_limit rules_complaint;
+
 	struct ctl *ctl;
-	struct watch *save_timer;
+	struct admin admin;
+	struct welcome welcome;
+	struct tls_identity *identity;
+	struct enrol_link *enrol_link;
+	struct accept_protocol protocol;
+	struct accept *accept;
+	struct metrics *metrics;
 };
 
 /* ---- while it runs ---- */
@@ -63,9 +79,9 @@ tunnel_ended(void *arg, enum tunnel_end why)
 static void
 save_stamps(struct relay *r, struct diag *d)
 {
-	if (stamps_take(&r->stamps, tunnel_hold(r->tunnel)) < 0)
+	if (stamps_take(&r->stamps, tunnel_hold(r->host.tunnel)) < 0)
 		diag_error(d, "out of memory for the clients' stamps");
-	tunnel_release(r->tunnel);
+	tunnel_release(r->host.tunnel);
 	if (r->stamps.changed)
 		(void)stamps_save(&r->stamps, r->stamps_path, d);
 }
@@ -82,31 +98,129 @@ save_is_due(void *arg)
 	watch_after(r->save_timer, SAVE_EVERY);
 }
 
+static void
+look_is_due(void *arg)
+{
+	struct relay *r = arg;
+	struct diag d;
+
+	diag_init(&d, NULL);
+	if (apply_rules(&r->host, &d) < 0)
+		log_limited(&r->rules_complaint, clock_now().mono_ns, LOG_WARN,
+		    "cannot change the firewall rules: %s",
+		    d.n > 0 ? d.entry[0].text : "out of memory");
+	watch_after(r->look_timer, LOOK_EVERY);
+}
+
+/* ---- changes of the registry ---- */
+
+static int
+settle(void *arg, struct diag *d)
+{
+	struct relay *r = arg;
+	const struct registry_change c = registry_changed(r->host.registry);
+	const struct registry_change back = {c.after, c.before};
+	int err = 0;
+
+	if (c.before == NULL && c.after == NULL)
+		return 0;
+	err = apply_change(&r->host, &c, d);
+	if (err == 0)
+		err = registry_keep(r->host.registry, d);
+	if (err == 0)
+		return 0;
+	if (d->errors == 0)
+		diag_error(d, "%s; nothing was changed", uk_strerror(err));
+	/* What is there was there before: it can be again. */
+	registry_withdraw(r->host.registry);
+	(void)apply_change(&r->host, &back, NULL);
+	registry_undo(r->host.registry);
+	return err;
+}
+
+static void
+enrol(void *arg, const struct enrol_request *request,
+    const struct endpoint *from, struct enrol_answer *answer)
+{
+	const struct client *c = NULL;
+	struct relay *r = arg;
+	struct diag d;
+
+	(void)from;
+	diag_init(&d, NULL);
+	answer->status = registry_join(r->host.registry, request,
+	    clock_now().wall_ns / UK_NS_PER_S, &c, &d);
+	if (answer->status == ENROL_OK && settle(r, &d) < 0)
+		answer->status = ENROL_FAILED;
+	if (answer->status == ENROL_OK &&
+	    welcome_answer(&r->welcome, c, answer) < 0) {
+		enrol_answer_fini(answer);
+		answer->status = ENROL_FAILED;
+	}
+	log_diag(&d);
+}
+
+/* ---- the control socket ---- */
+
+/* To be json_decref()'ed. */
+static json_t *
+enrolment_json(const struct relay *r)
+{
+	const struct enrol_link_stats *e = enrol_link_stats(r->enrol_link);
+	const struct accept_stats *s = accept_stats(r->accept);
+	json_t *o = json_object();
+
+	o = tunnel_status_put(
+	    o, "connections", json_integer((json_int_t)s->let_in));
+	for (int i = 0; i < ACCEPT_REFUSALS; i++)
+		o = tunnel_status_put(o,
+		    accept_refusal_name((enum accept_refusal)i),
+		    json_integer((json_int_t)s->refused[i]));
+	for (int i = 0; i < ACCEPT_ENDS; i++)
+		o = tunnel_status_put(o, accept_end_name((enum accept_end)i),
+		    json_integer((json_int_t)s->ended[i]));
+	for (int i = 0; i <= ENROL_FAILED; i++)
+		o = tunnel_status_put(o,
+		    enrol_status_name((enum enrol_status)i),
+		    json_integer((json_int_t)e->answered[i]));
+	return o;
+}
+
+static json_t *
+status_of(void *arg)
+{
+	struct relay *r = arg;
+	struct status s = {.conf = r->conf,
+	    .plan = &r->plan,
+	    .registry = r->host.registry,
+	    .conntrack = r->host.conntrack,
+	    .enrolment = r->accept != NULL ? enrolment_json(r) : NULL};
+
+	json_t *o;
+
+	tunnel_status_collect(&s.tunnel, r->host.tunnel, r->since_s);
+	o = status_json(&s);
+	json_decref(s.enrolment);
+	return o;
+}
+
 static void *
 control_open(void *arg)
 {
 	return arg;
 }
 
-static void
-answer_status(struct relay *r, struct text *out)
-{
-	struct status s = {.conf = r->conf, .plan = &r->plan};
-
-	tunnel_status_collect(&s.tunnel, r->tunnel, r->since_s);
-	tunnel_status_answer(status_json(&s), out);
-}
-
 static bool
 control_line(void *session, const char *line, size_t len, struct text *out)
 {
 	static const char status[] = "status";
+	struct relay *r = session;
 
 	if (len == 0)
 		return true;
 	if (len == strlen(status) && memcmp(line, status, len) == 0)
-		answer_status(session, out);
-	else
+		tunnel_status_answer(status_of(r), out);
+	else if (!admin_line(&r->admin, line, len, out))
 		text_add(out, "{\"error\":\"no such request\"}\n\n");
 	return true;
 }
@@ -122,9 +236,9 @@ control_close(void *session)
 static int
 make_plan(struct relay *r, struct diag *d)
 {
-	int err = netcfg_open(&r->netcfg, d);
+	int err = netcfg_open(&r->host.netcfg, d);
 
-	return err < 0 ? err : plan_make(&r->plan, r->conf, r->netcfg, d);
+	return err < 0 ? err : plan_make(&r->plan, r->conf, r->host.netcfg, d);
 }
 
 static int
@@ -135,12 +249,12 @@ open_journal(struct relay *r, struct diag *d)
 
 	if (err < 0)
 		return err;
-	err = undo_open(&r->undo, path, d);
+	err = undo_open(&r->host.undo, path, d);
 	if (err < 0)
 		return err;
-	if (undo_count(r->undo) > 0)
+	if (undo_count(r->host.undo) > 0)
 		log_msg(LOG_WARN, "undoing what a killed relay left behind");
-	return undo_all(r->undo, r->netcfg, d);
+	return undo_all(r->host.undo, r->host.netcfg, d);
 }
 
 static unsigned
@@ -164,49 +278,13 @@ open_tunnel(struct relay *r, struct diag *d)
 	c.workers = workers(r->conf);
 	c.ended = tunnel_ended;
 	c.arg = r;
-	return tunnel_open(&r->tunnel, r->loop, &c, d);
-}
-
-static void
-set_endpoint(struct wg_peer *p, const struct conf_wg_endpoint *e)
-{
-	struct endpoint to = e->addr;
-
-	if (e->addr.port == 0 || e->addr.addr.family == FAMILY_NONE)
-		return;
-	if (e->scope[0] != '\0')
-		to.scope_id = if_nametoindex(e->scope);
-	wg_peer_set_endpoint(p, &to);
+	return tunnel_open(&r->host.tunnel, r->loop, &c, d);
 }
 
 static int
-add_peer(struct wg_device *device, const struct conf_wg_peer *c, struct diag *d)
+set_key(struct relay *r, struct wg_device *device, struct diag *d)
 {
 	struct wg_key key;
-	struct wg_peer *p;
-	int err = 0;
-
-	memcpy(key.b, c->public_key.b, sizeof(key.b));
-	p = wg_device_add(device, &key);
-	if (p == NULL) {
-		diag_error(d, "out of memory");
-		return UK_ENOMEM;
-	}
-	memcpy(key.b, c->preshared_key.b, sizeof(key.b));
-	wg_peer_set_psk(p, &key);
-	sodium_memzero(&key, sizeof(key));
-	set_endpoint(p, &c->endpoint);
-	wg_peer_set_keepalive(p, c->keepalive_s);
-	for (size_t i = 0; i < c->allowed.n && err == 0; i++)
-		err = wg_peer_allow(device, p, &c->allowed.item[i].prefix);
-	return err;
-}
-
-static int
-configure(struct relay *r, struct wg_device *device, struct diag *d)
-{
-	struct wg_key key;
-	int err = 0;
 
 	memcpy(key.b, r->conf->private_key.b, sizeof(key.b));
 	wg_device_set_private_key(device, &key);
@@ -216,18 +294,105 @@ configure(struct relay *r, struct wg_device *device, struct diag *d)
 		return UK_EINVAL;
 	}
 	r->stamps.relay = *wg_device_public_key(device);
-	for (size_t i = 0; i < r->conf->peers.n && err == 0; i++)
-		err = add_peer(device, &r->conf->peers.item[i].wg, d);
+	return 0;
+}
+
+static int
+configure(struct relay *r, struct diag *d)
+{
+	int err = set_key(r, tunnel_hold(r->host.tunnel), d);
+
+	tunnel_release(r->host.tunnel);
+	return err;
+}
+
+/* ---- the registry ---- */
+
+static bool
+compare_address(
+    void *arg, unsigned ifindex, const struct ip_addr *a, uint8_t bits)
+{
+	const struct ip_addr **wanted = arg;
+
+	(void)ifindex;
+	(void)bits;
+	if (ip_addr_equal(a, *wanted))
+		*wanted = NULL;
+	return *wanted != NULL;
+}
+
+static bool
+is_own(void *arg, const struct ip_addr *a)
+{
+	struct relay *r = arg;
+	const struct ip_addr *wanted = a;
+
+	return netcfg_addr_each(r->host.netcfg, compare_address, &wanted) ==
+		   0 &&
+	       wanted == NULL;
+}
+
+static bool
+is_reserved(const struct server_conf *c, uint16_t port)
+{
+	const struct server_port_ranges *l = &c->reserved_ports;
+
+	for (size_t i = 0; i < l->n; i++)
+		if (l->item[i].first <= port && port <= l->item[i].last)
+			return true;
+	return false;
+}
+
+static const char *
+reserved(void *arg, uint8_t protocol, uint16_t port)
+{
+	const struct relay *r = arg;
+	bool tcp = protocol == IPPROTO_TCP;
+	struct listeners l;
+
+	if (!tcp && port == r->conf->listen_port)
+		return "the relay's own, for WireGuard";
+	if (tcp && port == r->conf->tls_port)
+		return "the relay's own, for enrolment";
+	if (tcp && port == 22)
+		return "for ssh to this host";
+	if (is_reserved(r->conf, port))
+		return "among the ReservedPorts of relay.conf";
+	listeners_read(&l);
+	return port_set_has(tcp ? &l.tcp : &l.udp, port)
+		   ? "in use by a program on this host"
+		   : NULL;
+}
+
+static int
+open_registry(struct relay *r, struct diag *d)
+{
+	const struct registry_conf c = {.address = r->conf->address.ifaddr,
+	    .global = r->plan.global,
+	    .public_key = r->stamps.relay,
+	    .arg = r,
+	    .is_own = is_own,
+	    .reserved = reserved};
+	int err = paths_registry(r->registry_path, r->conf, d);
+	size_t n = 0;
+
+	if (err == 0)
+		err = registry_open(&r->host.registry, r->registry_path, &c, d);
+	if (err == 0)
+		err = registry_import(
+		    r->host.registry, &r->conf->peers, r->since_s, &n, d);
+	if (n > 0)
+		log_msg(LOG_INFO,
+		    "%zu [Peer] sections of the configuration are in the "
+		    "registry now",
+		    n);
 	return err;
 }
 
 static int
 add_peers(struct relay *r, struct diag *d)
 {
-	int err = configure(r, tunnel_hold(r->tunnel), d);
-
-	tunnel_release(r->tunnel);
-	return err;
+	return apply_peers(&r->host, d);
 }
 
 static int
@@ -240,8 +405,8 @@ load_stamps(struct relay *r, struct diag *d)
 		return err;
 	/* Without them the relay still serves; it has warned. */
 	(void)stamps_load(&r->stamps, r->stamps_path, d);
-	stamps_give(&r->stamps, tunnel_hold(r->tunnel));
-	tunnel_release(r->tunnel);
+	stamps_give(&r->stamps, tunnel_hold(r->host.tunnel));
+	tunnel_release(r->host.tunnel);
 	return 0;
 }
 
@@ -250,33 +415,40 @@ set_address(struct relay *r, struct diag *d)
 {
 	const struct ip_ifaddr *a = &r->conf->address.ifaddr;
 
-	return netcfg_addr_add(
-	    r->netcfg, tunnel_ifindex(r->tunnel), &a->addr, a->bits, false, d);
+	return netcfg_addr_add(r->host.netcfg, tunnel_ifindex(r->host.tunnel),
+	    &a->addr, a->bits, false, d);
 }
 
 /* Before the interface is up: no packet ever passes without the rules. */
 static int
 set_firewall(struct relay *r, struct diag *d)
 {
-	const struct nat_conf c = {
-	    .tunnel = tunnel_ifindex(r->tunnel),
+	struct text body = {.s = NULL};
+	int err;
+
+	nat_table_name(r->table, r->conf->interface);
+	r->nat_conf = (struct nat_conf){
+	    .table = r->table,
+	    .tunnel = tunnel_ifindex(r->host.tunnel),
 	    .uplink = r->plan.uplink,
 	    .address = r->conf->address.ifaddr,
 	    .global = r->plan.global,
 	    .listen_port = r->conf->listen_port,
+	    .tls_port = r->conf->tls_port,
 	    .reserved = &r->conf->reserved_ports,
+	    .groups = &r->conf->groups,
 	    .client_to_client = r->conf->allow_client_to_client,
 	};
-	char name[NAT_TABLE_NAME_MAX];
-	struct text body = {.s = NULL};
-	int err = nat_body(&body, &c);
-
-	nat_table_name(name, r->conf->interface);
+	err = nat_new(&r->host.nat, &r->nat_conf);
 	if (err == 0)
-		err = hostfw_open(&r->fw, d);
+		err = nat_body(r->host.nat, &body);
 	if (err == 0)
-		err = hostfw_apply(r->fw, name, body.s, d);
+		err = hostfw_open(&r->host.fw, d);
+	if (err == 0)
+		err = hostfw_apply(r->host.fw, r->table, body.s, d);
 	text_fini(&body);
+	if (err == 0)
+		err = apply_rules(&r->host, d);
 	/* Refused rules are no mistake of the user's. */
 	return err == UK_EINVAL ? UK_ESYS : err;
 }
@@ -290,9 +462,9 @@ set_link_up(struct relay *r, struct diag *d)
 
 	snprintf(name, sizeof(name), "net/ipv6/conf/%s/disable_ipv6",
 	    r->conf->interface);
-	(void)undo_sysctl(r->undo, name, "1", NULL);
-	return netcfg_link_set(
-	    r->netcfg, tunnel_ifindex(r->tunnel), true, r->conf->mtu, d);
+	(void)undo_sysctl(r->host.undo, name, "1", NULL);
+	return netcfg_link_set(r->host.netcfg, tunnel_ifindex(r->host.tunnel),
+	    true, r->conf->mtu, d);
 }
 
 static bool
@@ -318,18 +490,18 @@ note_forwarding(struct relay *r, struct diag *d)
 	struct if_nameindex *links = if_nameindex();
 	char name[32 + IF_NAMESIZE + 16];
 	struct if_nameindex *l = links;
-	int err =
-	    undo_sysctl(r->undo, "net/ipv4/conf/all/accept_redirects", "1", d);
+	int err = undo_sysctl(
+	    r->host.undo, "net/ipv4/conf/all/accept_redirects", "1", d);
 
 	if (err == 0)
 		err = undo_sysctl(
-		    r->undo, "net/ipv4/conf/default/forwarding", "0", d);
+		    r->host.undo, "net/ipv4/conf/default/forwarding", "0", d);
 	for (; l != NULL && l->if_index != 0 && err == 0; l++) {
 		snprintf(name, sizeof(name), "net/ipv4/conf/%s/forwarding",
 		    l->if_name);
 		/* One that goes away meanwhile needs no undoing. */
-		if (l->if_index != tunnel_ifindex(r->tunnel))
-			(void)undo_sysctl(r->undo, name, "0", NULL);
+		if (l->if_index != tunnel_ifindex(r->host.tunnel))
+			(void)undo_sysctl(r->host.undo, name, "0", NULL);
 	}
 	if (links != NULL)
 		if_freenameindex(links);
@@ -346,7 +518,7 @@ set_forwarding(struct relay *r, struct diag *d)
 	err = note_forwarding(r, d);
 	if (err < 0)
 		return err;
-	return undo_sysctl(r->undo, "net/ipv4/ip_forward", "1", d);
+	return undo_sysctl(r->host.undo, "net/ipv4/ip_forward", "1", d);
 }
 
 static int
@@ -363,17 +535,115 @@ open_control(struct relay *r, struct diag *d)
 	};
 	int err = paths_make(path, PATHS_SOCKET, r->conf->interface, d);
 
+	r->admin = (struct admin){.registry = r->host.registry,
+	    .registry_path = r->registry_path,
+	    .welcome = &r->welcome,
+	    .arg = r,
+	    .settle = settle};
 	return err < 0 ? err : ctl_open(&r->ctl, r->loop, &c, d);
 }
 
 static int
-start_saving(struct relay *r, struct diag *d)
+set_routes(struct relay *r, struct diag *d)
+{
+	return apply_routes(&r->host, d);
+}
+
+static int
+start_counting(struct relay *r, struct diag *d)
+{
+	(void)d;
+	r->host.conntrack = conntrack_new(r->loop);
+	return r->host.conntrack != NULL ? apply_counting(&r->host) : UK_ENOMEM;
+}
+
+/* The key that tokens name. A relay that was set up by hand has none yet. */
+static int
+load_identity(struct relay *r, struct diag *d)
+{
+	int err = tls_identity_load(&r->identity, r->conf->tls_key, NULL);
+
+	if (err == UK_ENOENT) {
+		err = tls_identity_new(&r->identity, d);
+		if (err == 0)
+			err =
+			    tls_identity_save(r->identity, r->conf->tls_key, d);
+		return err;
+	}
+	return err == 0 ? 0
+			: tls_identity_load(&r->identity, r->conf->tls_key, d);
+}
+
+static int
+listen_for_clients(struct relay *r, struct diag *d)
+{
+	struct accept_conf c;
+	int err = enrol_link_new(&r->enrol_link, enrol, r);
+
+	if (err < 0)
+		return err;
+	r->protocol = enrol_link_protocol(r->enrol_link);
+	accept_conf_default(&c);
+	c.port = r->conf->tls_port;
+	c.identity = r->identity;
+	c.protocol = &r->protocol;
+	c.protocols = 1;
+	return accept_open(&r->accept, r->loop, &c, d);
+}
+
+/* What stands in the way is no reason to leave those who have joined without a
+ * relay. */
+static int
+open_enrolment(struct relay *r, struct diag *d)
+{
+	struct diag why;
+	int err;
+
+	r->welcome = (struct welcome){.v6 = r->plan.v6,
+	    .v4 = r->plan.global,
+	    .udp_port = tunnel_port(r->host.tunnel),
+	    .mtu = r->conf->mtu,
+	    .public_key = r->stamps.relay};
+	ip_ifaddr_prefix(&r->conf->address.ifaddr, &r->welcome.pool);
+	if (r->conf->tls_port == 0)
+		return 0;
+	diag_init(&why, NULL);
+	err = load_identity(r, &why);
+	if (err == 0)
+		err = listen_for_clients(r, &why);
+	if (err < 0) {
+		diag_warn(d, "nobody can enrol: %s",
+		    why.n > 0 ? why.entry[0].text : uk_strerror(err));
+		return err == UK_ENOMEM ? err : 0;
+	}
+	tls_identity_pin(r->identity, r->welcome.pin);
+	r->welcome.tls_port = r->conf->tls_port;
+	return 0;
+}
+
+static int
+open_metrics(struct relay *r, struct diag *d)
+{
+	const struct metrics_conf c = {.listen = r->conf->metrics,
+	    .tunnel = r->conf->address.ifaddr.addr,
+	    .status = status_of,
+	    .arg = r};
+
+	if (r->conf->metrics.port == 0)
+		return 0;
+	return metrics_open(&r->metrics, r->loop, &c, d);
+}
+
+static int
+start_timers(struct relay *r, struct diag *d)
 {
 	(void)d;
 	r->save_timer = watch_timer(r->loop, save_is_due, r);
-	if (r->save_timer == NULL)
+	r->look_timer = watch_timer(r->loop, look_is_due, r);
+	if (r->save_timer == NULL || r->look_timer == NULL)
 		return UK_ENOMEM;
 	watch_after(r->save_timer, SAVE_EVERY);
+	watch_after(r->look_timer, LOOK_EVERY);
 	return 0;
 }
 
@@ -382,14 +652,16 @@ relay_open(struct relay **out, uv_loop_t *loop, const struct server_conf *c,
     struct diag *d)
 {
 	static int (*const steps[])(struct relay *, struct diag *) = {make_plan,
-	    open_journal, open_tunnel, add_peers, load_stamps, set_address,
-	    set_firewall, set_link_up, set_forwarding, open_control,
-	    start_saving};
+	    open_journal, open_tunnel, configure, open_registry, add_peers,
+	    load_stamps, set_address, set_firewall, set_link_up, set_routes,
+	    set_forwarding, start_counting, open_enrolment, open_metrics,
+	    open_control, start_timers};
 	struct relay *r = calloc(1, sizeof(*r));
 	int err = r != NULL ? 0 : UK_ENOMEM;
 
 	if (r != NULL) {
 		r->conf = c;
+		r->host.plan = &r->plan;
 		r->loop = loop;
 		r->since_s = clock_now().wall_ns / UK_NS_PER_S;
 	}
@@ -411,16 +683,24 @@ relay_close(struct relay *r, struct diag *d)
 	if (r == NULL)
 		return;
 	watch_close(r->save_timer);
+	watch_close(r->look_timer);
 	ctl_close(r->ctl);
-	if (r->undo != NULL)
-		(void)undo_all(r->undo, r->netcfg, d);
-	hostfw_close(r->fw);
+	metrics_close(r->metrics);
+	accept_close(r->accept);
+	enrol_link_free(r->enrol_link);
+	tls_identity_free(r->identity);
+	if (r->host.undo != NULL)
+		(void)undo_all(r->host.undo, r->host.netcfg, d);
+	hostfw_close(r->host.fw);
+	nat_free(r->host.nat);
+	conntrack_free(r->host.conntrack);
+	registry_close(r->host.registry);
 	if (r->stamps_path[0] != '\0')
 		save_stamps(r, d);
 	stamps_fini(&r->stamps);
-	tunnel_close(r->tunnel);
-	undo_close(r->undo);
-	netcfg_close(r->netcfg);
+	tunnel_close(r->host.tunnel);
+	undo_close(r->host.undo);
+	netcfg_close(r->host.netcfg);
 	free(r);
 }
 
@@ -433,5 +713,17 @@ relay_lost_interface(const struct relay *r)
 struct tunnel *
 relay_tunnel(const struct relay *r)
 {
-	return r->tunnel;
+	return r->host.tunnel;
+}
+
+size_t
+relay_clients(const struct relay *r)
+{
+	struct client *const *c;
+	size_t n, joined = 0;
+
+	c = registry_clients(r->host.registry, &n);
+	for (size_t i = 0; i < n; i++)
+		joined += client_has_joined(c[i]);
+	return joined;
 }

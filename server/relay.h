@@ -25,5 +25,6 @@ void relay_close(struct relay *r, struct diag *d);
 bool relay_lost_interface(const struct relay *r);
 
 struct tunnel *relay_tunnel(const struct relay *r);
+size_t relay_clients(const struct relay *r); /* that have joined */
 
 #endif

@@ -1,217 +1,507 @@
 #include "survey.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
-#include <jansson.h>
 #include <nftables/libnftables.h>
 
+#include "core/err.h"
+#include "core/text.h"
+#include "listeners.h"
 #include "nat.h"
 
-/* States in /proc/net (the kernel's tcp_states.h). */
-#define LISTENING 0x0a
-#define UNCONNECTED 0x07
 /* Ports named in one warning. */
 #define NAMED_MAX 20
-
-/* A set of ports. */
-struct ports {
-	uint8_t bit[65536 / 8];
-};
-
-static void
-ports_add(struct ports *p, unsigned port)
-{
-	p->bit[port / 8] |= (uint8_t)(1u << port % 8);
-}
-
-static bool
-ports_has(const struct ports *p, unsigned port)
-{
-	return p->bit[port / 8] >> port % 8 & 1;
-}
-
-/* Sockets of /proc/net/{tcp,udp,...} in a state, unless bound to 127/8 or
- * ::1 ("0100007F", "...01000000"), where no visitor comes. */
-static void
-collect(struct ports *to, const char *path, unsigned state)
-{
-	char line[512], addr[40];
-	unsigned port, st;
-	FILE *f = fopen(path, "re");
-
-	if (f == NULL)
-		return;
-	while (fgets(line, sizeof(line), f) != NULL) {
-		size_t len;
-
-		if (sscanf(line, " %*u: %36[0-9A-F]:%4x %*[0-9A-F]:%*x %2x",
-			addr, &port, &st) != 3 ||
-		    st != state || port > UINT16_MAX)
-			continue;
-		len = strlen(addr);
-		if ((len == 8 && strcmp(addr + 6, "7F") == 0) ||
-		    (len == 32 &&
-			strcmp(addr, "00000000000000000000000001000000") == 0))
-			continue;
-		ports_add(to, port);
-	}
-	fclose(f);
-}
+/* What iptables-save may print: a host with more rules is not looked at. */
+#define OUTPUT_MAX ((size_t)16 << 20)
+/* A message that would repeat one of the last so many remedies is left out. */
+#define REMEDIES_MAX 32
+#define REMEDY_MAX 160
 
 bool
 survey_udp_port_used(uint16_t port)
 {
-	struct ports used = {{0}};
+	struct listeners l;
 
-	collect(&used, "/proc/net/udp", UNCONNECTED);
-	collect(&used, "/proc/net/udp6", UNCONNECTED);
-	return ports_has(&used, port);
+	listeners_read(&l);
+	return port_set_has(&l.udp, port);
 }
 
-/* UDP sockets that only wait for an answer have ports from this range. */
-static void
-ephemeral_range(unsigned *first, unsigned *last)
+bool
+survey_tcp_port_used(uint16_t port)
 {
-	FILE *f = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
+	struct listeners l;
 
-	if (f == NULL || fscanf(f, "%u %u", first, last) != 2) {
-		*first = 32768;
-		*last = 60999;
-	}
-	if (f != NULL)
-		fclose(f);
-}
-
-static void
-collect_listeners(struct ports *to)
-{
-	struct ports udp = {{0}};
-	unsigned first, last;
-
-	collect(to, "/proc/net/tcp", LISTENING);
-	collect(to, "/proc/net/tcp6", LISTENING);
-	collect(&udp, "/proc/net/udp", UNCONNECTED);
-	collect(&udp, "/proc/net/udp6", UNCONNECTED);
-	ephemeral_range(&first, &last);
-	for (unsigned port = 0; port <= UINT16_MAX; port++)
-		if (ports_has(&udp, port) && (port < first || port > last))
-			ports_add(to, port);
+	listeners_read(&l);
+	return port_set_has(&l.tcp, port);
 }
 
 void
 survey_listeners(const struct server_conf *c, struct diag *d)
 {
+	struct port_set named = {{0}}, services;
 	struct server_port_ranges free_ports;
-	struct ports listeners = {{0}};
-	char list[NAMED_MAX * 7 + 8] = "";
-	unsigned named = 0;
-	size_t len = 0;
+	struct text list = {.s = NULL};
+	struct listeners l;
+	size_t n;
 
-	if (nat_free_ports(&free_ports, &c->reserved_ports, c->listen_port) < 0)
+	if (nat_free_ports(&free_ports, &c->reserved_ports, c->listen_port,
+		c->tls_port) < 0)
 		return;
-	collect_listeners(&listeners);
+	listeners_read(&l);
+	listeners_services(&l, &services);
 	for (size_t i = 0; i < free_ports.n; i++)
 		for (unsigned port = free_ports.item[i].first;
 		     port <= free_ports.item[i].last; port++)
-			if (ports_has(&listeners, port) && named++ < NAMED_MAX)
-				len += (size_t)snprintf(list + len,
-				    sizeof(list) - len, "%s%u",
-				    len > 0 ? ", " : "", port);
+			if (port_set_has(&services, (uint16_t)port))
+				port_set_add(&named, (uint16_t)port);
 	free(free_ports.item);
-	if (named > 0)
+	n = port_set_format(&named, 0, NAMED_MAX, &list);
+	if (n > 0 && !list.failed)
 		diag_warn(d,
 		    "this host listens on ports that clients may get; reserve "
 		    "them: ReservedPorts = %s%s",
-		    list, named > NAMED_MAX ? ", ..." : "");
+		    list.s, n > NAMED_MAX ? ", ..." : "");
+	text_fini(&list);
+}
+
+/* ---- what the relay needs, and who can grant it ---- */
+
+enum need {
+	NEED_UDP,
+	NEED_TCP,
+	NEED_OUTWARD,
+	NEED_BACK,
+	NEED_PUBLISHED,
+	NEEDS,
+};
+
+struct judge {
+	const struct survey_rules *rules;
+	const struct survey_wants *wants;
+	bool lenient;
+	struct diag *d;
+	/* of the packet that is followed now */
+	const struct ruleset *r;
+	enum need need;
+	uint8_t family;
+	char remedy[REMEDIES_MAX][REMEDY_MAX];
+	size_t remedies;
+};
+
+static bool
+is_legacy(const struct judge *j)
+{
+	return j->r == j->rules->legacy[0] || j->r == j->rules->legacy[1];
+}
+
+static bool
+is_xt(const struct judge *j)
+{
+	return j->r != j->rules->nft;
+}
+
+enum keeper {
+	KEEPER_NFT,
+	KEEPER_XT,
+	KEEPER_UFW,
+	KEEPER_DOCKER,
+	KEEPER_FIREWALLD
+};
+
+/* Who made a chain, so that the remedy is in that one's own words: what is
+ * inserted behind its back is gone when it next writes its rules. */
+static enum keeper
+keeper_of(const struct judge *j, const struct ruleset_chain *c)
+{
+	bool forward = strcmp(c->hook, "forward") == 0;
+
+	if (!is_xt(j))
+		return strcmp(c->table, "firewalld") == 0 ? KEEPER_FIREWALLD
+							  : KEEPER_NFT;
+	if (strcmp(c->table, "filter") != 0)
+		return KEEPER_XT;
+	if (ruleset_has_chain(j->r, c->family, "filter",
+		j->family == FAMILY_V4 ? "ufw-user-input" : "ufw6-user-input"))
+		return KEEPER_UFW;
+	return forward && ruleset_has_chain(
+			      j->r, c->family, "filter", "DOCKER-USER")
+		   ? KEEPER_DOCKER
+		   : KEEPER_XT;
+}
+
+static bool
+to_port(const struct judge *j)
+{
+	return j->need == NEED_UDP || j->need == NEED_TCP;
+}
+
+static unsigned
+port(const struct judge *j)
+{
+	return j->need == NEED_UDP ? j->wants->udp_port : j->wants->tcp_port;
+}
+
+static const char *
+protocol(const struct judge *j)
+{
+	return j->need == NEED_UDP ? "udp" : "tcp";
 }
 
 static void
-warn_forward(const char *family, const char *table, const char *chain,
-    const struct server_conf *c, struct diag *d)
+remedy_of_nft(
+    char to[REMEDY_MAX], const struct judge *j, const struct ruleset_chain *c)
 {
-	diag_warn(d,
-	    "table %s %s drops what its chain %s does not accept; unless "
-	    "it does: nft insert rule %s %s %s iifname \"%s\" accept; the "
-	    "same with oifname",
-	    family, table, chain, family, table, chain, c->interface);
+	if (to_port(j))
+		snprintf(to, REMEDY_MAX,
+		    "nft insert rule %s %s %s %s dport %u accept", c->family,
+		    c->table, c->name, protocol(j), port(j));
+	else
+		snprintf(to, REMEDY_MAX,
+		    "nft insert rule %s %s %s %cifname \"%s\" accept",
+		    c->family, c->table, c->name,
+		    j->need == NEED_OUTWARD ? 'i' : 'o', j->wants->tunnel);
 }
 
 static void
-warn_input(const char *family, const char *table, const char *chain,
-    const struct server_conf *c, struct diag *d)
+remedy_of_xt(char to[REMEDY_MAX], const struct judge *j,
+    const struct ruleset_chain *c, const char *chain)
 {
-	diag_warn(d,
-	    "table %s %s drops what its chain %s does not accept; unless it "
-	    "does: nft insert rule %s %s %s udp dport %u accept",
-	    family, table, chain, family, table, chain, c->listen_port);
-}
+	const char *program = j->family == FAMILY_V4 ? "iptables" : "ip6tables";
+	bool filter = strcmp(c->table, "filter") == 0;
+	int n;
 
-static void
-look_at_chain(const json_t *o, const struct server_conf *c, struct diag *d)
-{
-	const char *family, *table, *name, *hook, *policy;
-
-	/* Keys of libnftables-json(5). */
-	if (json_unpack((json_t *)(uintptr_t)o, "{s:s,s:s,s:s,s:s,s:s}",
-		"family", &family, "table", &table, "name", &name, "hook",
-		&hook, "policy", &policy) != 0 ||
-	    strcmp(policy, "drop") != 0)
+	n = snprintf(to, REMEDY_MAX, "%s%s%s%s -I %s ", program,
+	    is_legacy(j) ? "-legacy" : "", filter ? "" : " -t ",
+	    filter ? "" : c->table, chain);
+	if (n < 0 || n >= REMEDY_MAX)
 		return;
-	if (strcmp(family, "ip") != 0 && strcmp(family, "ip6") != 0 &&
-	    strcmp(family, "inet") != 0)
-		return;
-	if (strcmp(hook, "forward") == 0 && strcmp(family, "ip6") != 0)
-		warn_forward(family, table, name, c, d);
-	if (strcmp(hook, "input") == 0)
-		warn_input(family, table, name, c, d);
+	if (to_port(j))
+		snprintf(to + n, (size_t)(REMEDY_MAX - n),
+		    "-p %s --dport %u -j ACCEPT", protocol(j), port(j));
+	else
+		snprintf(to + n, (size_t)(REMEDY_MAX - n), "-%c %s -j ACCEPT",
+		    j->need == NEED_OUTWARD ? 'i' : 'o', j->wants->tunnel);
 }
 
 static void
-look_at_chains(const char *text, const struct server_conf *c, struct diag *d)
+remedy_of_ufw(char to[REMEDY_MAX], const struct judge *j)
 {
-	json_t *root = json_loads(text, 0, NULL);
-	json_t *list = json_object_get(root, "nftables");
-
-	for (size_t i = 0; i < json_array_size(list); i++)
-		look_at_chain(
-		    json_object_get(json_array_get(list, i), "chain"), c, d);
-	json_decref(root);
+	if (to_port(j))
+		snprintf(
+		    to, REMEDY_MAX, "ufw allow %u/%s", port(j), protocol(j));
+	else
+		snprintf(to, REMEDY_MAX, "ufw route allow %s on %s",
+		    j->need == NEED_OUTWARD ? "in" : "out", j->wants->tunnel);
 }
 
-/* iptables-legacy keeps its rules where nftables does not see them. */
+/* The uplink's zone is the default one unless somebody chose another. The zone
+ * "trusted" may forward to all others; answers, and published ports, whose
+ * destination is translated, firewalld forwards in any case. */
 static void
-look_at_legacy(struct diag *d)
+remedy_of_firewalld(char to[REMEDY_MAX], const struct judge *j)
 {
-	FILE *f = fopen("/proc/net/ip_tables_names", "re");
-	char line[64];
+	if (to_port(j))
+		snprintf(to, REMEDY_MAX,
+		    "firewall-cmd --permanent --add-port=%u/%s && "
+		    "firewall-cmd --reload",
+		    port(j), protocol(j));
+	else
+		snprintf(to, REMEDY_MAX,
+		    "firewall-cmd --permanent --zone=trusted "
+		    "--add-interface=%s && firewall-cmd --reload",
+		    j->wants->tunnel);
+}
 
-	if (f == NULL)
-		return;
-	while (fgets(line, sizeof(line), f) != NULL)
-		if (strcmp(line, "filter\n") == 0)
-			diag_warn(d,
-			    "iptables-legacy has filter rules, which are not "
-			    "looked at here; see iptables-legacy -S");
-	fclose(f);
+/* Returns who keeps the chain. */
+static const char *
+find_remedy(
+    char to[REMEDY_MAX], const struct judge *j, const struct ruleset_chain *c)
+{
+	switch (keeper_of(j, c)) {
+	case KEEPER_UFW:
+		remedy_of_ufw(to, j);
+		return "ufw";
+	case KEEPER_FIREWALLD:
+		remedy_of_firewalld(to, j);
+		return "firewalld";
+	case KEEPER_DOCKER:
+		remedy_of_xt(to, j, c, "DOCKER-USER");
+		return "Docker's chain FORWARD";
+	case KEEPER_XT:
+		remedy_of_xt(to, j, c, c->name);
+		return NULL;
+	default:
+		remedy_of_nft(to, j, c);
+		return NULL;
+	}
+}
+
+static bool
+was_said(struct judge *j, const char *remedy)
+{
+	for (size_t i = 0; i < j->remedies; i++)
+		if (strcmp(j->remedy[i], remedy) == 0)
+			return true;
+	if (j->remedies < REMEDIES_MAX)
+		snprintf(j->remedy[j->remedies++], REMEDY_MAX, "%s", remedy);
+	return false;
+}
+
+static void
+name_need(char to[64], const struct judge *j)
+{
+	static const char *const name[NEEDS] = {
+	    [NEED_OUTWARD] = "what clients send",
+	    [NEED_BACK] = "answers to clients",
+	    [NEED_PUBLISHED] = "visitors of published ports",
+	};
+
+	if (to_port(j))
+		snprintf(to, 64, "%s port %u",
+		    j->need == NEED_UDP ? "UDP" : "TCP", port(j));
+	else
+		snprintf(to, 64, "%s", name[j->need]);
+}
+
+/* iptables' own chains stand in nft's list too, less readable. */
+static bool
+is_told_by_xt(const struct judge *j, const struct ruleset_chain *c)
+{
+	for (size_t i = 0; i < ARRAY_LEN(j->rules->xt); i++)
+		if (!is_xt(j) && j->rules->xt[i] != NULL &&
+		    ruleset_has_chain(
+			j->rules->xt[i], c->family, c->table, c->name))
+			return true;
+	return false;
+}
+
+static bool
+judge_chain(void *arg, const struct ruleset_chain *c, enum ruleset_outcome o)
+{
+	struct judge *j = arg;
+	bool surely = o == RULESET_DROPS;
+	char remedy[REMEDY_MAX], need[64], chain[96];
+	const char *keeper;
+
+	if (strcmp(c->table, j->wants->own_table) == 0 || is_told_by_xt(j, c) ||
+	    (!surely && j->lenient))
+		return true;
+	keeper = find_remedy(remedy, j, c);
+	if (was_said(j, remedy))
+		return true;
+	name_need(need, j);
+	snprintf(chain, sizeof(chain), "chain %s of table %s %s", c->name,
+	    c->family, c->table);
+	diag_add(j->d,
+	    surely && !j->lenient && j->need != NEED_PUBLISHED ? DIAG_ERROR
+							       : DIAG_WARNING,
+	    0, 0, "%s %s %s; %srun: %s", keeper != NULL ? keeper : chain,
+	    surely ? "drops" : "may drop", need, surely ? "" : "if it does, ",
+	    remedy);
+	return true;
+}
+
+static void
+judge_packet(struct judge *j, enum need need, uint8_t family)
+{
+	const struct survey_wants *w = j->wants;
+	const struct survey_rules *rules = j->rules;
+	const struct ruleset *all[] = {rules->nft, rules->xt[0], rules->xt[1],
+	    rules->legacy[0], rules->legacy[1]};
+	const struct ruleset_packet packet = {
+	    .family = family,
+	    .forwarded = need != NEED_UDP && need != NEED_TCP,
+	    .protocol = need == NEED_UDP ? IPPROTO_UDP : IPPROTO_TCP,
+	    .port = need == NEED_UDP   ? w->udp_port
+		    : need == NEED_TCP ? w->tcp_port
+				       : 0,
+	    .in = need == NEED_OUTWARD ? w->tunnel : w->uplink,
+	    .out = need == NEED_OUTWARD ? w->uplink : w->tunnel,
+	    .established = need == NEED_BACK,
+	    .translated = need == NEED_PUBLISHED,
+	};
+
+	j->need = need;
+	j->family = family;
+	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+		j->r = all[i];
+		if (j->r != NULL)
+			ruleset_follow(j->r, &packet, judge_chain, j);
+	}
 }
 
 void
-survey_firewalls(const struct server_conf *c, struct diag *d)
+survey_judge(const struct survey_rules *r, const struct survey_wants *w,
+    bool lenient, struct diag *d)
+{
+	struct judge j = {.rules = r, .wants = w, .lenient = lenient, .d = d};
+
+	for (enum need need = NEED_UDP; need <= NEED_TCP; need++) {
+		if (need == NEED_TCP && w->tcp_port == 0)
+			continue;
+		judge_packet(&j, need, FAMILY_V4);
+		if (w->ipv6)
+			judge_packet(&j, need, FAMILY_V6);
+	}
+	for (enum need need = NEED_OUTWARD; need < NEEDS; need++)
+		judge_packet(&j, need, FAMILY_V4);
+}
+
+/* ---- asking ---- */
+
+/* All that comes, up to OUTPUT_MAX. */
+static void
+drain(int fd, struct text *out)
+{
+	char buf[16384];
+	ssize_t n;
+
+	do {
+		n = read(fd, buf, sizeof(buf));
+		if (n > 0 && out->len + (size_t)n <= OUTPUT_MAX)
+			text_append(out, buf, (size_t)n);
+	} while (n > 0 || (n < 0 && errno == EINTR));
+}
+
+/* What a program prints. By its full path, without a shell (C5, C8). Returns
+ * 0; UK_ENOENT: there is no such program; UK_ESYS. */
+static int
+ask(const char *path, struct text *out)
+{
+	static char *const environment[] = {"LC_ALL=C", NULL};
+	char *argv[] = {(char *)(uintptr_t)path, NULL};
+	posix_spawn_file_actions_t actions;
+	int pipe_fd[2], status = 0, err;
+	pid_t pid;
+
+	if (access(path, X_OK) != 0)
+		return UK_ENOENT;
+	if (pipe2(pipe_fd, O_CLOEXEC) != 0)
+		return UK_ESYS;
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_adddup2(&actions, pipe_fd[1], STDOUT_FILENO);
+	posix_spawn_file_actions_addopen(
+	    &actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+	err = posix_spawn(&pid, path, &actions, NULL, argv, environment);
+	posix_spawn_file_actions_destroy(&actions);
+	close(pipe_fd[1]);
+	if (err == 0) {
+		drain(pipe_fd[0], out);
+		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+			;
+	}
+	close(pipe_fd[0]);
+	return err != 0 || status != 0 || out->failed ? UK_ESYS : 0;
+}
+
+static void
+ask_xt(struct ruleset **r, const char *path, uint8_t family)
+{
+	struct text out = {.s = NULL};
+
+	if (ask(path, &out) == 0 && out.len > 0)
+		(void)ruleset_parse_xt(r, out.s, out.len, family);
+	text_fini(&out);
+}
+
+/* iptables-legacy keeps its rules where nftables does not see them. Asking it
+ * would make its tables, so only where they are there already. */
+static bool
+has_legacy(const char *path)
+{
+	FILE *f = fopen(path, "re");
+	char line[64];
+	bool found = false;
+
+	if (f == NULL)
+		return false;
+	while (fgets(line, sizeof(line), f) != NULL)
+		found |= strcmp(line, "filter\n") == 0;
+	fclose(f);
+	return found;
+}
+
+static void
+ask_all_xt(struct survey_rules *r, struct diag *d)
+{
+	ask_xt(&r->xt[0], "/usr/sbin/iptables-nft-save", FAMILY_V4);
+	ask_xt(&r->xt[1], "/usr/sbin/ip6tables-nft-save", FAMILY_V6);
+	if (has_legacy("/proc/net/ip_tables_names")) {
+		ask_xt(
+		    &r->legacy[0], "/usr/sbin/iptables-legacy-save", FAMILY_V4);
+		if (r->legacy[0] == NULL)
+			diag_warn(d,
+			    "iptables-legacy has filter rules, which cannot be "
+			    "read; see iptables-legacy -S");
+	}
+	if (has_legacy("/proc/net/ip6_tables_names"))
+		ask_xt(&r->legacy[1], "/usr/sbin/ip6tables-legacy-save",
+		    FAMILY_V6);
+}
+
+static void
+complain(int err, struct diag *d)
+{
+	if (err == EOPNOTSUPP || err == EPROTONOSUPPORT || err == ENOENT)
+		diag_error(d,
+		    "this kernel has no nftables, which the relay's rules are "
+		    "made of; run: modprobe nf_tables");
+	else
+		diag_warn(d,
+		    "cannot look at this host's firewall rules; as root it is "
+		    "possible");
+}
+
+static void
+ask_nft(struct survey_rules *r, struct diag *d)
 {
 	struct nft_ctx *nft = nft_ctx_new(NFT_CTX_DEFAULT);
+	const char *text;
 
 	if (nft == NULL)
 		return;
 	nft_ctx_output_set_flags(nft, NFT_CTX_OUTPUT_JSON);
+	errno = 0;
 	if (nft_ctx_buffer_output(nft) != 0 || nft_ctx_buffer_error(nft) != 0 ||
-	    nft_run_cmd_from_buffer(nft, "list chains") != 0)
-		diag_warn(d,
-		    "cannot look at this host's firewall rules; as root it is "
-		    "possible");
-	else
-		look_at_chains(nft_ctx_get_output_buffer(nft), c, d);
+	    nft_run_cmd_from_buffer(nft, "list ruleset") != 0) {
+		complain(errno, d);
+	} else {
+		text = nft_ctx_get_output_buffer(nft);
+		(void)ruleset_parse_nft(&r->nft, text, strlen(text));
+	}
 	nft_ctx_free(nft);
-	look_at_legacy(d);
+}
+
+void
+survey_firewalls(
+    const struct server_conf *c, const struct plan *p, struct diag *d)
+{
+	struct survey_rules r = {.nft = NULL};
+	char own[NAT_TABLE_NAME_MAX];
+	const struct survey_wants w = {
+	    .udp_port = c->listen_port,
+	    .tcp_port = c->tls_port,
+	    .tunnel = c->interface,
+	    .uplink = p != NULL ? p->uplink_name : "",
+	    .ipv6 = p == NULL || p->v6.family != FAMILY_NONE,
+	    .own_table = own,
+	};
+
+	nat_table_name(own, c->interface);
+	ask_nft(&r, d);
+	if (p != NULL)
+		ask_all_xt(&r, d);
+	survey_judge(&r, &w, p == NULL, d);
+	ruleset_free(r.nft);
+	for (size_t i = 0; i < ARRAY_LEN(r.xt); i++) {
+		ruleset_free(r.xt[i]);
+		ruleset_free(r.legacy[i]);
+	}
 }

@@ -3,9 +3,17 @@
 #ifndef UKAI_SERVER_COMMANDS_H
 #define UKAI_SERVER_COMMANDS_H
 
+int command_init(int argc, char **argv);
 int command_serve(int argc, char **argv);
 int command_check(int argc, char **argv);
 int command_status(int argc, char **argv);
+int command_invite(int argc, char **argv);
+int command_clients(int argc, char **argv);
+int command_revoke(int argc, char **argv);
+int command_address(int argc, char **argv);
+int command_limit(int argc, char **argv);
+int command_forward(int argc, char **argv);
+int command_registry(int argc, char **argv);
 int command_restore(int argc, char **argv);
 
 #endif

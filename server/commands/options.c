@@ -10,6 +10,42 @@
 
 /* Returns false for what is not an option of the verb. */
 static bool
+take_invitation(struct options *o, int option)
+{
+	switch (option) {
+	case 'H':
+		o->hours = optarg;
+		return true;
+	case 'r':
+		o->routes = optarg;
+		return true;
+	case 'p':
+		o->policy = optarg;
+		return true;
+	case 'w':
+		o->wireguard = true;
+		return true;
+	case 'q':
+		o->qr = true;
+		return true;
+	case 'P':
+		o->png = optarg;
+		return true;
+	case 'd':
+		o->dns = optarg;
+		return true;
+	case 'R':
+		o->rate = optarg;
+		return true;
+	case 'C':
+		o->connections = optarg;
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool
 take(struct options *o, int option)
 {
 	switch (option) {
@@ -32,31 +68,32 @@ take(struct options *o, int option)
 		o->json = true;
 		return true;
 	default:
-		return false;
+		return take_invitation(o, option);
 	}
 }
 
 bool
-options_parse(struct options *o, int argc, char **argv,
-    const char *short_options, const struct option *long_options,
-    const char *usage, int *code)
+options_take(struct options *o, int argc, char **argv,
+    const struct options_form *form, int *code)
 {
 	int option;
 
 	*o = (struct options){.config = PATHS_CONFIG};
 	*code = EXIT_USAGE;
-	while ((option = getopt_long(
-		    argc, argv, short_options, long_options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, form->short_options,
+		    form->long_options, NULL)) != -1) {
 		if (option == 'h') {
-			fputs(usage, stdout);
+			fputs(form->usage, stdout);
 			*code = EXIT_OK;
 			return true;
 		}
 		if (!take(o, option))
 			return true;
 	}
-	if (optind != argc) {
-		fputs(usage, stderr);
+	o->argument = argv + optind;
+	o->arguments = argc - optind;
+	if (o->arguments < form->least || o->arguments > form->most) {
+		fputs(form->usage, stderr);
 		return true;
 	}
 	if (o->interface != NULL &&
@@ -67,6 +104,18 @@ options_parse(struct options *o, int argc, char **argv,
 		return true;
 	}
 	return false;
+}
+
+bool
+options_parse(struct options *o, int argc, char **argv,
+    const char *short_options, const struct option *long_options,
+    const char *usage, int *code)
+{
+	const struct options_form form = {.usage = usage,
+	    .short_options = short_options,
+	    .long_options = long_options};
+
+	return options_take(o, argc, argv, &form, code);
 }
 
 int

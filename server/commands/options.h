@@ -12,12 +12,33 @@ struct options {
 	bool background;
 	bool verbose;
 	bool json;
+	/* invite */
+	const char *hours, *routes, *policy, *png, *dns;
+	bool wireguard, qr;
+	/* limit */
+	const char *rate, *connections;
+	/* What is not an option. */
+	char **argument;
+	int arguments;
+};
+
+/* What a verb takes. */
+struct options_form {
+	const char *usage;
+	const char *short_options;
+	const struct option *long_options;
+	int least, most; /* arguments */
 };
 
 /* Parse with getopt_long(3): c config, i interface, b background, f
- * foreground, v verbose, j json, h help; no other arguments. Returns true
- * when the command ends here, with *code to return; what is to be said has
- * been said. */
+ * foreground, v verbose, j json, h help, H hours, r routes, p policy, w
+ * wireguard, q QR code, P PNG, d DNS, R rate, C connections. Returns true when
+ * the command ends here, with *code to return; what is to be said has been
+ * said. */
+bool options_take(struct options *o, int argc, char **argv,
+    const struct options_form *form, int *code);
+
+/* The same, without arguments. */
 bool options_parse(struct options *o, int argc, char **argv,
     const char *short_options, const struct option *long_options,
     const char *usage, int *code);

@@ -4,10 +4,6 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
-#include <linux/capability.h>
 
 #include "core/err.h"
 #include "io/log.h"
@@ -28,21 +24,6 @@ static const char usage[] =
     "  -b, --background    return once it serves\n"
     "  -v, --verbose       tell more\n";
 
-/* CAP_NET_ADMIN is what it takes; root has it, and so may a service of
- * another user. */
-static bool
-may_administer(void)
-{
-	struct __user_cap_header_struct h = {
-	    .version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct cap[_LINUX_CAPABILITY_U32S_3];
-
-	if (syscall(SYS_capget, &h, cap) != 0)
-		return geteuid() == 0;
-	return (cap[CAP_TO_INDEX(CAP_NET_ADMIN)].effective &
-		   CAP_TO_MASK(CAP_NET_ADMIN)) != 0;
-}
-
 static int
 run(const struct server_conf *c)
 {
@@ -52,7 +33,7 @@ run(const struct server_conf *c)
 	int err, code;
 
 	diag_init(&d, NULL);
-	survey_firewalls(c, &d);
+	survey_firewalls(c, NULL, &d);
 	survey_listeners(c, &d);
 	uv_loop_init(&loop);
 	service_hold_signals();
@@ -62,7 +43,7 @@ run(const struct server_conf *c)
 	diag_init(&d, NULL);
 	if (err == 0) {
 		log_msg(LOG_INFO, "%s serves %zu clients on UDP port %u",
-		    c->interface, c->peers.n, tunnel_port(relay_tunnel(r)));
+		    c->interface, relay_clients(r), tunnel_port(relay_tunnel(r)));
 		service_run(&loop, false);
 		if (relay_lost_interface(r))
 			code = EXIT_FAILED;
@@ -88,7 +69,7 @@ serve(const struct options *o)
 	diag_print(&d, "ukai-relay", stderr);
 	if (code != EXIT_OK)
 		return code;
-	if (!may_administer()) {
+	if (!survey_may_administer()) {
 		fputs("ukai-relay: error: serving needs root, or the "
 		      "capability CAP_NET_ADMIN\n",
 		    stderr);

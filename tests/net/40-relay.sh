@@ -383,7 +383,7 @@ dump()
 	in_ns "$r" ip -6 rule
 	in_ns "$r" nft list ruleset
 	in_ns "$r" sysctl -a -r '^net\.ipv[46]\.' 2>/dev/null
-	find "$UKAI_STATE_DIR" -type f ! -name '*-stamps' 2>/dev/null || true
+	find "$UKAI_STATE_DIR" -type f ! -name '*-stamps' ! -name 'registry.db*' 2>/dev/null || true
 }
 
 unchanged()
@@ -519,7 +519,7 @@ check "no route to the internet: exit 1" exits 1 \
 check "no route: says what to write" grep -q 'GlobalAddress = ' "$work/said"
 ip -n "$r" route add default via 192.0.2.2
 in_ns "$r" nft 'add table ip fwx; add chain ip fwx onward { type filter hook forward priority filter; policy drop; }'
-check "check with another firewall" exits 0 \
+check "check with another firewall: exit 1" exits 1 \
     in_ns "$r" "$relay" check --config "$work/relay.conf"
 check "check says what to add to a firewall that drops" grep -q \
     "nft insert rule ip fwx onward iifname \"$tr\" accept" "$work/said"

@@ -21,6 +21,7 @@ man=$dest/usr/share/man
 completions=$dest/usr/share/bash-completion/completions
 units=$dest/usr/lib/systemd/system
 examples=$dest/usr/share/doc/ukai/examples
+relay_example=$dest/usr/share/doc/ukai-relay/examples/relay.conf
 export UKAI_RUN_DIR=$work/run UKAI_STATE_DIR=$work/state
 client_pid=
 # shellcheck source=tests/net/checks
@@ -64,7 +65,10 @@ everything_there()
 		/usr/share/doc/ukai/LICENSE 644
 		/usr/share/doc/ukai/README.md 644
 		/usr/share/doc/ukai/examples/ukai0.conf 644
-		/usr/share/doc/ukai/examples/relay.conf 644
+		/usr/share/doc/ukai-relay/examples/relay.conf 644
+		/usr/share/doc/ukai-relay/examples/ukai-relay.json 644
+		/usr/share/doc/ukai-relay/examples/prometheus.yml 644
+		/usr/share/doc/ukai-relay/examples/ukai-relay.rules.yml 644
 		/usr/lib/systemd/system/ukai@.service 644
 		/usr/lib/systemd/system/ukai-relay.service 644
 		/etc/ukai 700
@@ -136,7 +140,7 @@ options()
 	local program=$1 verb
 	shift
 	for verb; do
-		"$program" "$verb" --help 2>&1 | grep -oE -- '--[a-z]+'
+		"$program" "$verb" --help 2>&1 | grep -oE -- "--[a-z]+(-[a-z]+)*"
 	done | sort -u
 }
 
@@ -176,9 +180,9 @@ completes_verbs()
 {
 	offers "up" ukai u &&
 		offers "restore" ukai re &&
-		offers "up down status restore device genkey pubkey --help \
+		offers "join up down status restore device genkey pubkey --help \
 --version" ukai "" &&
-		offers "serve check status restore --help --version" \
+		offers "init serve check status restore --help --version" \
 			ukai-relay ""
 }
 
@@ -326,7 +330,7 @@ client_takes()
 
 refuses_placeholders()
 {
-	exits 2 "$relay" check --config "$examples/relay.conf" &&
+	exits 2 "$relay" check --config "$relay_example" &&
 		exits 2 "$ukai" up --foreground --config "$examples/ukai0.conf"
 }
 
@@ -362,7 +366,7 @@ check "relay.conf(5) is ukai.conf(5)" \
 	check "ukai(1) tells of every option" tells man1/ukai.1 \
 		$(options "$ukai" up down status restore device) --version
 	check "ukai-relay(8) tells of every option" tells man8/ukai-relay.8 \
-		$(options "$relay" serve check status restore) --version
+		$(options "$relay" init serve check status restore) --version
 	check "ukai.conf(5) tells of every key" tells man5/ukai.conf.5 \
 		$(keys common/core/conf_wg.c client/conf.c server/conf.c)
 }
@@ -387,7 +391,7 @@ else
 fi
 
 check "placeholders are refused, exit 2" refuses_placeholders
-check "sample relay.conf" relay_takes "$examples/relay.conf"
+check "sample relay.conf" relay_takes "$relay_example"
 check "sample ukai0.conf" client_takes "$examples/ukai0.conf"
 from_manual "# /etc/ukai/relay.conf" >"$work/manual-relay.conf"
 from_manual "# /etc/ukai/ukai0.conf" >"$work/manual-ukai.conf"

@@ -26,19 +26,63 @@ static const char file[] = "[Relay]\n"
 			   "[Peer]\n"
 			   "Name = office\n"
 			   "PublicKey = " KEY2 "\n"
-			   "AllowedIPs = 10.66.0.2/32\n"
-			   "[Peer]\n"
-			   "PublicKey = " KEY3 "\n"
-			   "AllowedIPs = 10.66.0.3/32\n";
+			   "AllowedIPs = 10.66.0.2/32\n";
 static struct server_conf conf;
-static struct plan plan = {.uplink = 2, .uplink_name = "eth0"};
+static struct plan plan = {.uplink = 2, .uplink_name = "eth0", .ports = 9};
+static char folder[] = "/tmp/ukai-status.XXXXXX";
+
+static const char *
+not_reserved(void *arg, uint8_t protocol, uint16_t port)
+{
+	(void)arg;
+	(void)protocol;
+	(void)port;
+	return NULL;
+}
+
+/* office, with a forward, and one that is invited. */
+static struct registry *
+example_registry(void)
+{
+	const struct registry_conf c = {.address = conf.address.ifaddr,
+	    .global = plan.global,
+	    .reserved = not_reserved};
+	const struct registry_invitation i = {.name = "later", .hours = 1};
+	struct client_forward f;
+	struct registry *r;
+	uint8_t secret[16];
+	char path[64];
+	struct diag d;
+	size_t n;
+
+	diag_init(&d, NULL);
+	snprintf(path, sizeof(path), "%s/registry.db", folder);
+	(void)unlink(path);
+	assert_int_equal(registry_open(&r, path, &c, &d), 0);
+	assert_int_equal(
+	    registry_import(r, &conf.peers, 1700000000, &n, &d), 0);
+	assert_int_equal(client_forward_parse(&f, "tcp/8443", "443", &d), 0);
+	assert_int_equal(registry_forward_add(r, "office", &f, &d), 0);
+	assert_int_equal(registry_keep(r, &d), 0);
+	assert_int_equal(registry_invite(r, &i, 1700000000, secret, &d), 0);
+	assert_int_equal(registry_keep(r, &d), 0);
+	return r;
+}
+
+static void
+add_peer(struct wg_device *dev, const char *text)
+{
+	struct wg_key key;
+
+	assert_int_equal(value_parse_key_base64(key.b, text, strlen(text)), 0);
+	assert_non_null(wg_device_add(dev, &key));
+}
 
 static struct status
 example(void)
 {
 	struct wg_device_conf c;
 	struct wg_device *dev;
-	struct wg_key key;
 	struct diag d;
 
 	diag_init(&d, NULL);
@@ -46,11 +90,8 @@ example(void)
 	assert_int_equal(ip_addr_parse(&plan.global, "192.0.2.1", 9), 0);
 	wg_device_conf_default(&c);
 	dev = wg_device_new(&c);
-	for (size_t i = conf.peers.n; i-- > 0;) {
-		memcpy(
-		    key.b, conf.peers.item[i].wg.public_key.b, sizeof(key.b));
-		assert_non_null(wg_device_add(dev, &key));
-	}
+	add_peer(dev, KEY3); /* by wg(8): no client */
+	add_peer(dev, KEY2);
 	return (struct status){
 	    .tunnel = {.interface = "ukai0",
 		.since_s = 1699999000,
@@ -62,6 +103,7 @@ example(void)
 		.device = dev},
 	    .conf = &conf,
 	    .plan = &plan,
+	    .registry = example_registry(),
 	};
 }
 
@@ -69,7 +111,25 @@ static void
 fini(struct status *s)
 {
 	wg_device_free((struct wg_device *)(uintptr_t)s->tunnel.device);
+	registry_close((struct registry *)(uintptr_t)s->registry);
 	server_conf_fini(&conf);
+}
+
+static int
+make_folder(void **state)
+{
+	(void)state;
+	return mkdtemp(folder) != NULL ? 0 : -1;
+}
+
+static int
+remove_folder(void **state)
+{
+	char command[96];
+
+	(void)state;
+	snprintf(command, sizeof(command), "rm -rf '%s'", folder);
+	return system(command);
 }
 
 static void
@@ -89,11 +149,26 @@ test_json(void **state)
 	{
 		assert_true(json_equal(json_object_get(o, key), v));
 	}
-	assert_int_equal(json_object_size(o), 18);
+	assert_int_equal(json_object_size(o), 22);
+	assert_int_equal(tunnel_status_number(o, "nat_ports"), 9);
+	assert_true(json_is_null(json_object_get(o, "tls_port")));
 	assert_true(
 	    json_is_null(json_object_get(json_array_get(peers, 0), "name")));
 	assert_string_equal(
 	    tunnel_status_text(json_array_get(peers, 1), "name", ""), "office");
+	assert_true(
+	    json_is_null(json_object_get(json_array_get(peers, 0), "way")));
+	assert_string_equal(
+	    tunnel_status_text(json_array_get(peers, 1), "way", ""), "shared");
+	assert_string_equal(
+	    tunnel_status_text(json_array_get(peers, 1), "global_address", ""),
+	    "192.0.2.1");
+	v = json_object_get(json_array_get(peers, 1), "forwards");
+	assert_int_equal(
+	    tunnel_status_number(json_array_get(v, 0), "target"), 443);
+	v = json_array_get(json_object_get(o, "invited"), 0);
+	assert_string_equal(tunnel_status_text(v, "name", ""), "later");
+	assert_int_equal(tunnel_status_number(v, "expires"), 1700003600);
 	json_decref(o);
 	plan.uplink = 0;
 	o = status_json(&s);
@@ -133,6 +208,7 @@ test_text(void **state)
 	    "  public key   none\n"
 	    "  internet     as 192.0.2.1 by eth0\n"
 	    "  clients      2, may reach each other\n"
+	    "  invited      1 more\n"
 	    "  peer         " KEY3 "\n"
 	    "    endpoint       not known yet\n"
 	    "    last handshake never\n"
@@ -144,6 +220,8 @@ test_text(void **state)
 	    "    last handshake never\n"
 	    "    received       0 B\n"
 	    "    sent           0 B\n"
+	    "    internet       192.0.2.1, shared\n"
+	    "    published      tcp/8443 to 443\n"
 	    "  dropped      interface-malformed 12\n");
 	free(text);
 	json_decref(o);
@@ -184,6 +262,53 @@ test_allocation_failures(void **state)
 
 	(void)state;
 	failing_json(make, &s);
+	fini(&s);
+}
+
+static char *
+print_clients(const json_t *o, uint64_t now_s)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+
+	assert_non_null(f);
+	status_print_clients(o, now_s, f);
+	status_print_forwards(o, "office", f);
+	status_print_forwards(o, "later", f);
+	fclose(f);
+	return text;
+}
+
+static void
+test_clients(void **state)
+{
+	struct status s = example();
+	json_t *o = status_json(&s), *list = status_clients(o);
+	char *text = print_clients(o, 1700000001);
+
+	(void)state;
+	assert_int_equal(json_array_size(list), 3);
+	json_decref(list);
+	list = status_forwards(o, NULL);
+	assert_int_equal(json_array_size(list), 1);
+	assert_string_equal(
+	    tunnel_status_text(json_array_get(list, 0), "name", ""), "office");
+	json_decref(list);
+	assert_non_null(strstr(text, "\noffice "));
+	assert_non_null(strstr(text, "never seen"));
+	assert_non_null(strstr(text, " invited "));
+	assert_non_null(strstr(text, "192.0.2.1       tcp/8443 to 443\n"));
+	free(text);
+	text = print_clients(o, 1700003600);
+	assert_non_null(strstr(text, "invitation expired"));
+	free(text);
+	json_decref(o);
+	o = json_object();
+	text = print_clients(o, 0);
+	assert_string_equal(text, "no clients yet: ukai-relay invite NAME\n");
+	free(text);
+	json_decref(o);
 	fini(&s);
 }
 
@@ -231,11 +356,12 @@ main(void)
 	    cmocka_unit_test(test_json),
 	    cmocka_unit_test(test_text),
 	    cmocka_unit_test(test_text_of_anything),
+	    cmocka_unit_test(test_clients),
 	    cmocka_unit_test(test_allocation_failures),
 	    cmocka_unit_test(test_is_private),
 	};
 
 	setenv("TZ", "UTC", 1);
 	tzset();
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -62,6 +62,10 @@ fini(void)
 static const char full[] = "[Relay]\n"
 			   "PrivateKey = " KEY1 "\n"
 			   "ListenPort = 443\n"
+			   "TlsPort = 8443\n"
+			   "TlsKey = /etc/ukai/tls.key\n"
+			   "Registry = /srv/registry.db\n"
+			   "Metrics = 127.0.0.1:9586\n"
 			   "Interface = wg-relay\n"
 			   "Address = 10.66.0.1/24\n"
 			   "MTU = 1380\n"
@@ -72,6 +76,13 @@ static const char full[] = "[Relay]\n"
 			   "AllowClientToClient = true\n"
 			   "Workers = 3\n"
 			   "\n"
+			   "[Group]\n"
+			   "Name = office\n"
+			   "Members = office-pc-1, office-pc-2\n"
+			   "Members = office-1\n"
+			   "[Group]\n"
+			   "Members = a\n"
+			   "Name = office-1\n"
 			   "[Peer]\n"
 			   "Name = office-1\n"
 			   "PublicKey = " KEY2 "\n"
@@ -90,6 +101,18 @@ test_full(void **state)
 	assert_int_equal(diag.n, 0);
 	assert_int_equal(conf.line, 1);
 	assert_int_equal(conf.listen_port, 443);
+	assert_int_equal(conf.tls_port, 8443);
+	assert_string_equal(conf.tls_key, "/etc/ukai/tls.key");
+	assert_string_equal(conf.registry, "/srv/registry.db");
+	assert_int_equal(conf.metrics.addr.b[0], 127);
+	assert_int_equal(conf.metrics.port, 9586);
+	assert_int_equal(conf.groups.n, 2);
+	assert_string_equal(conf.groups.item[0].name.s, "office");
+	assert_int_equal(conf.groups.item[0].members.n, 3);
+	assert_string_equal(
+	    conf.groups.item[0].members.item[1].s, "office-pc-2");
+	assert_string_equal(conf.groups.item[0].members.item[2].s, "office-1");
+	assert_string_equal(conf.groups.item[1].name.s, "office-1");
 	assert_string_equal(conf.interface, "wg-relay");
 	assert_int_equal(conf.address.ifaddr.addr.b[3], 1);
 	assert_int_equal(conf.address.ifaddr.bits, 24);
@@ -122,6 +145,11 @@ test_defaults_N4(void **state)
 	assert_int_equal(parse(HEAD), 0);
 	assert_int_equal(diag.n, 0);
 	assert_int_equal(conf.listen_port, 51820);
+	assert_int_equal(conf.tls_port, 443);
+	assert_null(conf.tls_key);
+	assert_null(conf.registry);
+	assert_int_equal(conf.metrics.port, 0);
+	assert_int_equal(conf.groups.n, 0);
 	assert_string_equal(conf.interface, "ukai0");
 	assert_int_equal(conf.mtu, 1420);
 	assert_int_equal(conf.fwmark, 0);
@@ -185,7 +213,7 @@ static const struct {
 	const char *text, *place, *says;
 } cases[] = {
     {"", "1:0", "no [Relay] section"},
-    {"[Interface]\n" HEAD, "1:2", "known: Relay, Peer"},
+    {"[Interface]\n" HEAD, "1:2", "known: Relay, Group, Peer"},
     {"[Relay]\nPrivateKey=" KEY1 "\n", "1:2", "has no Address"},
     {"[Relay]\nPrivateKey=PASTE\nAddress=10.0.0.1/24\n", "2:12", "placeholder"},
     {"[Relay]\nPrivateKey=" KEY1 "\nAddress=10.0.0.1/24\nAddress=10.0.1.1/"
@@ -207,6 +235,35 @@ static const struct {
     {HEAD "GlobalAddress=0.0.0.0\n", "4:15", "IPv4 address of a host"},
     {HEAD "GlobalAddress=192.0.2.1/32\n", "4:15", "IPv4 address"},
     {HEAD "ListenPort=65536\n", "4:12", "1 to 65535"},
+    {HEAD "TlsPort=off\n", NULL, NULL},
+    {HEAD "TlsPort=1\n", NULL, NULL},
+    {HEAD "TlsPort=65535\n", NULL, NULL},
+    {HEAD "TlsPort=0\n", "4:9", "neither off nor"},
+    {HEAD "TlsPort=65536\n", "4:9", "neither off nor"},
+    {HEAD "TlsPort=on\n", "4:9", "neither off nor"},
+    {HEAD "TlsKey=/k\n", NULL, NULL},
+    {HEAD "TlsKey=k\n", "4:8", "not a path from the root"},
+    {HEAD "TlsKey=/\n", "4:8", "not a path from the root"},
+    {HEAD "TlsKey=\n", "4:8", "not a path from the root"},
+    {HEAD "Registry=./r\n", "4:10", "not a path from the root"},
+    {HEAD "Metrics=off\n", NULL, NULL},
+    {HEAD "Metrics=[::1]:9586\n", NULL, NULL},
+    {HEAD "Metrics=127.0.0.1\n", "4:9", "neither off nor"},
+    {HEAD "Metrics=127.0.0.1:0\n", "4:9", "neither off nor"},
+    {HEAD "Metrics=localhost:9586\n", "4:9", "neither off nor"},
+    {HEAD "Metrics=[fe80::1%lo]:9586\n", "4:9", "neither off nor"},
+/* Groups; C6 */
+#define GROUP(n, m) HEAD "[Group]\nName=" n "\nMembers=" m "\n"
+    {GROUP("a", "b"), NULL, NULL},
+    {GROUP("a", "b,b") "Members=b\n", NULL, NULL},
+    {GROUP("A", "b"), "5:6", "Name \"A\" is not made of"},
+    {GROUP("a", "b,c d"), "6:11", "Members \"c d\" is not made of"},
+    {GROUP("a", ""), "6:9", "is not made of"},
+    {GROUP("a", "b") "[Group]\nName=a\nMembers=c\n", "8:6",
+	"this Name stands on line 5 already; names tell groups apart"},
+    {GROUP("a", "b") "[Group]\nName=b\nMembers=b\n", NULL, NULL},
+    {HEAD "[Group]\nName=a\n", "4:2", "has no Members"},
+    {HEAD "[Group]\nMembers=a\n", "4:2", "has no Name"},
     {HEAD "Interface=abcdefghijklmnop\n", "4:11", "1 to 15"},
     {HEAD "Interface=abcdefghijklmno\n", NULL, NULL},
     {HEAD "ReservedPorts=1-65535\n", NULL, NULL},
@@ -226,7 +283,7 @@ static const struct {
     {HEAD "Workers=0\n", "4:9", "from 1 to 16"},
     {HEAD "Workers=17\n", "4:9", "from 1 to 16"},
     {HEAD "Workers=two\n", "4:9", "from 1 to 16"},
-    {HEAD "Name=a\n", "4:1", "belongs in [Peer]"},
+    {HEAD "Name=a\n", "4:1", "belongs in [Group]"},
     {HEAD "PostUp=x\n", "4:1", "unknown key"},
     {HEAD PEER2, "4:0", "has no AllowedIPs"},
 /* C6 */
@@ -411,6 +468,7 @@ test_load(void **state)
 	assert_int_equal(diag.n, 0);
 	assert_int_equal(conf.peers.n, 2);
 	assert_ptr_equal(diag.file, path);
+	assert_string_equal(conf.tls_key, "/etc/ukai/tls.key");
 	fini();
 	assert_int_equal(chmod(path, 0640), 0);
 	assert_int_equal(server_conf_load(&conf, path, &diag), 0);
@@ -419,6 +477,38 @@ test_load(void **state)
 	assert_int_equal(unlink(path), 0);
 	assert_int_equal(server_conf_load(&conf, path, &diag), UK_ENOENT);
 	fini();
+}
+
+/* TlsKey's default lies beside the file, also when that is named shortly. */
+static void
+test_tls_key_default(void **state)
+{
+	static const char text[] = HEAD;
+	char path[] = "/tmp/ukai-test-XXXXXX";
+	int fd = mkstemp(path);
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	close(fd);
+	assert_int_equal(chdir("/tmp"), 0);
+	diag_init(&diag, NULL);
+	for (unsigned skip = 0; skip <= strlen("/tmp/"); skip += 5) {
+		assert_int_equal(
+		    server_conf_load(&conf, path + skip, &diag), 0);
+		assert_string_equal(conf.tls_key, "/tmp/relay-tls.key");
+		assert_int_equal(diag.n, 0);
+		fini();
+	}
+	/* Of the ones before, the last is that of the path. */
+	alloc_count = 0;
+	assert_int_equal(server_conf_load(&conf, path, &diag), 0);
+	fini();
+	alloc_fail_at = alloc_count;
+	assert_int_equal(server_conf_load(&conf, path, &diag), UK_ENOMEM);
+	fini();
+	alloc_fail_at = 0;
+	assert_int_equal(unlink(path), 0);
 }
 
 /* The example is right but for its keys, which say what to do. */
@@ -454,6 +544,7 @@ main(void)
 	    cmocka_unit_test(test_large_file),
 	    cmocka_unit_test(test_freed_memory_is_wiped_X3),
 	    cmocka_unit_test(test_load),
+	    cmocka_unit_test(test_tls_key_default),
 	    cmocka_unit_test(test_example),
 	};
 

@@ -1,0 +1,67 @@
+#include "commands.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "ask.h"
+#include "io/service.h"
+#include "options.h"
+
+static const char usage[] =
+    "Usage: ukai-relay address NAME shared\n"
+    "       ukai-relay address NAME exclusive [ADDRESS]\n"
+    "       ukai-relay address NAME routed ADDRESS\n"
+    "\n"
+    "The IPv4 address of a client on the internet:\n"
+    "\n"
+    "  shared     the relay's, as others have it; the default\n"
+    "  exclusive  an address of this host 1:1, in and out. Without ADDRESS the\n"
+    "             relay's own: all ports but those that this host needs\n"
+    "  routed     the client holds the address on its own interface, without\n"
+    "             translation; this host must not have it itself\n"
+    "\n"
+    "It holds at once; the client's connections begin anew.\n"
+    "\n"
+    "  -j, --json             for programs\n"
+    "  -i, --interface NAME   which relay, when several run\n";
+
+static void
+print(const char *name, const char *way, const char *address)
+{
+	printf("%s is %s%s%s\n", name, way, address != NULL ? ": " : "",
+	    address != NULL ? address : "");
+	if (strcmp(way, "routed") == 0)
+		printf("on %s, write into [Interface] of its configuration: "
+		       "Address = %s/32; and start its tunnel anew\n",
+		    name, address);
+}
+
+int
+command_address(int argc, char **argv)
+{
+	static const struct option long_options[] = {
+	    {"json", no_argument, NULL, 'j'},
+	    {"interface", required_argument, NULL, 'i'},
+	    {"help", no_argument, NULL, 'h'},
+	    {NULL, 0, NULL, 0},
+	};
+	static const struct options_form form = {
+	    usage, "ji:h", long_options, 2, 3};
+	json_t *answer;
+	struct options o;
+	int code;
+
+	if (options_take(&o, argc, argv, &form, &code))
+		return code;
+	code = ask_relay(&answer, o.interface, "address",
+	    ask_strings("name", o.argument[0], "way", o.argument[1], "global",
+		o.argument[2], NULL));
+	if (code != EXIT_OK)
+		return code;
+	if (o.json)
+		ask_print(answer);
+	else
+		print(o.argument[0], o.argument[1], o.argument[2]);
+	json_decref(answer);
+	return EXIT_OK;
+}

@@ -1,0 +1,47 @@
+#include "commands.h"
+
+#include <stdio.h>
+
+#include "ask.h"
+#include "io/clock.h"
+#include "io/service.h"
+#include "options.h"
+#include "server/status.h"
+
+static const char usage[] =
+    "Usage: ukai-relay clients [--json] [--interface NAME]\n"
+    "\n"
+    "Every client, a line each, and those that are invited.\n"
+    "\n"
+    "  -j, --json             for programs, with more\n"
+    "  -i, --interface NAME   which relay, when several run\n";
+
+int
+command_clients(int argc, char **argv)
+{
+	static const struct option long_options[] = {
+	    {"json", no_argument, NULL, 'j'},
+	    {"interface", required_argument, NULL, 'i'},
+	    {"help", no_argument, NULL, 'h'},
+	    {NULL, 0, NULL, 0},
+	};
+	json_t *status, *clients;
+	struct options o;
+	int code;
+
+	if (options_parse(&o, argc, argv, "ji:h", long_options, usage, &code))
+		return code;
+	code = ask_relay(&status, o.interface, "status", NULL);
+	if (code != EXIT_OK)
+		return code;
+	if (o.json) {
+		clients = status_clients(status);
+		ask_print(clients);
+		json_decref(clients);
+	} else {
+		status_print_clients(
+		    status, clock_now().wall_ns / UK_NS_PER_S, stdout);
+	}
+	json_decref(status);
+	return EXIT_OK;
+}

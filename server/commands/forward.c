@@ -1,0 +1,111 @@
+#include "commands.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "ask.h"
+#include "io/service.h"
+#include "io/tunnel_status.h"
+#include "options.h"
+#include "server/client.h"
+#include "server/status.h"
+
+static const char usage[] =
+    "Usage: ukai-relay forward add NAME PROTOCOL/PORT[-LAST] [TARGET]\n"
+    "       ukai-relay forward remove NAME PROTOCOL/PORT[-LAST]\n"
+    "       ukai-relay forward list [NAME]\n"
+    "\n"
+    "Publish ports of a client on its address on the internet. PROTOCOL is tcp\n"
+    "or udp; TARGET is the first port at the client, default PORT. Visitors\n"
+    "keep their address.\n"
+    "\n"
+    "  ukai-relay forward add office-pc-1 tcp/8443 443\n"
+    "  ukai-relay forward add office-pc-1 udp/5000-5010\n"
+    "\n"
+    "  -j, --json             for programs\n"
+    "  -i, --interface NAME   which relay, when several run\n";
+
+/* Mistakes that need no relay to be seen. */
+static bool
+is_use_right(const struct options *o)
+{
+	struct client_forward f;
+	struct diag d;
+	int err;
+
+	diag_init(&d, NULL);
+	err = client_forward_parse(&f, o->argument[2], o->argument[3], &d);
+	diag_print(&d, "ukai-relay", stderr);
+	return err == 0;
+}
+
+static int
+change(const struct options *o, const char *verb)
+{
+	const char *target = o->argument[3];
+	json_t *answer;
+	int code;
+
+	if (!is_use_right(o))
+		return EXIT_USAGE;
+	code = ask_relay(&answer, o->interface, verb,
+	    ask_strings("name", o->argument[1], "ports", o->argument[2],
+		"target", target, NULL));
+	if (code != EXIT_OK)
+		return code;
+	if (o->json)
+		ask_print(answer);
+	else if (strcmp(verb, "forward-add") == 0)
+		printf(
+		    "%s is published for %s\n", o->argument[2], o->argument[1]);
+	else
+		printf("%s is not published any more\n", o->argument[2]);
+	json_decref(answer);
+	return EXIT_OK;
+}
+
+static int
+list(const struct options *o)
+{
+	json_t *status;
+	int code = ask_relay(&status, o->interface, "status", NULL);
+
+	if (code != EXIT_OK)
+		return code;
+	if (o->json) {
+		json_t *forwards = status_forwards(status, o->argument[1]);
+
+		ask_print(forwards);
+		json_decref(forwards);
+	} else {
+		status_print_forwards(status, o->argument[1], stdout);
+	}
+	json_decref(status);
+	return EXIT_OK;
+}
+
+int
+command_forward(int argc, char **argv)
+{
+	static const struct option long_options[] = {
+	    {"json", no_argument, NULL, 'j'},
+	    {"interface", required_argument, NULL, 'i'},
+	    {"help", no_argument, NULL, 'h'},
+	    {NULL, 0, NULL, 0},
+	};
+	static const struct options_form form = {
+	    usage, "ji:h", long_options, 1, 4};
+	struct options o;
+	int code;
+
+	if (options_take(&o, argc, argv, &form, &code))
+		return code;
+	if (strcmp(o.argument[0], "add") == 0 && o.arguments >= 3)
+		return change(&o, "forward-add");
+	if (strcmp(o.argument[0], "remove") == 0 && o.arguments == 3)
+		return change(&o, "forward-remove");
+	if (strcmp(o.argument[0], "list") == 0 && o.arguments <= 2)
+		return list(&o);
+	fputs(usage, stderr);
+	return EXIT_USAGE;
+}

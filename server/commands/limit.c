@@ -1,0 +1,99 @@
+#include "commands.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "ask.h"
+#include "core/value.h"
+#include "io/service.h"
+#include "io/tunnel_status.h"
+#include "options.h"
+
+/* 4,294 Gbit/s: what a count of kbit/s holds. */
+#define RATE_MAX (UINT32_MAX / 1000)
+
+static const char usage[] =
+    "Usage: ukai-relay limit NAME [--rate MBIT] [--connections N]\n"
+    "       ukai-relay limit NAME off\n"
+    "\n"
+    "What a client may use at most. Both are off at first; what is not given\n"
+    "is off.\n"
+    "\n"
+    "      --rate MBIT        Mbit/s, in each direction\n"
+    "      --connections N    connections at a time, to and from it\n"
+    "\n"
+    "  -j, --json             for programs\n"
+    "  -i, --interface NAME   which relay, when several run\n";
+
+/* Add what was given. Returns false for what is no number. */
+static bool
+add(json_t **args, const char *key, const char *option, const char *text,
+    uint64_t most, unsigned unit)
+{
+	uint64_t n;
+
+	if (text == NULL)
+		return true;
+	if (value_parse_u64(&n, text, strlen(text), most, false) < 0 ||
+	    n == 0) {
+		fprintf(stderr,
+		    "ukai-relay: error: %s \"%s\" is no number from 1 to "
+		    "%llu\n",
+		    option, text, (unsigned long long)most);
+		return false;
+	}
+	*args =
+	    tunnel_status_put(*args, key, json_integer((json_int_t)(n * unit)));
+	return true;
+}
+
+static bool
+is_use_right(const struct options *o)
+{
+	bool off = o->arguments == 2 && strcmp(o->argument[1], "off") == 0;
+	bool given = o->rate != NULL || o->connections != NULL;
+
+	return o->arguments == 1 ? given : off && !given;
+}
+
+int
+command_limit(int argc, char **argv)
+{
+	static const struct option long_options[] = {
+	    {"rate", required_argument, NULL, 'R'},
+	    {"connections", required_argument, NULL, 'C'},
+	    {"json", no_argument, NULL, 'j'},
+	    {"interface", required_argument, NULL, 'i'},
+	    {"help", no_argument, NULL, 'h'},
+	    {NULL, 0, NULL, 0},
+	};
+	static const struct options_form form = {
+	    usage, "ji:h", long_options, 1, 2};
+	json_t *args, *answer;
+	struct options o;
+	int code;
+
+	if (options_take(&o, argc, argv, &form, &code))
+		return code;
+	if (!is_use_right(&o)) {
+		fputs(usage, stderr);
+		return EXIT_USAGE;
+	}
+	args = ask_strings("name", o.argument[0], NULL);
+	if (!add(&args, "rate_kbit", "--rate", o.rate, RATE_MAX, 1000) ||
+	    !add(&args, "connections", "--connections", o.connections,
+		UINT32_MAX, 1)) {
+		json_decref(args);
+		return EXIT_USAGE;
+	}
+	code = ask_relay(&answer, o.interface, "limit", args);
+	if (code != EXIT_OK)
+		return code;
+	if (o.json)
+		ask_print(answer);
+	else
+		printf("%s %s\n", o.argument[0],
+		    o.arguments == 2 ? "has no limit" : "is limited");
+	json_decref(answer);
+	return EXIT_OK;
+}
