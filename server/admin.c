@@ -154,6 +154,26 @@ verb_revoke(const struct admin *a, const json_t *args, struct diag *d)
 }
 
 static json_t *
+answer_address(const struct admin *a, const char *name)
+{
+	const struct client *c = registry_find(a->registry, name);
+	const struct ip_addr *global = registry_global(a->registry, c);
+	struct text kept = {.s = NULL};
+	char text[IP_ADDR_TEXT_MAX];
+	json_t *o = answer_name(name);
+
+	if (c->way == CLIENT_EXCLUSIVE &&
+	    ip_addr_equal(global, &a->welcome->v4))
+		a->kept(a->arg, &kept);
+	o = tunnel_status_put(
+	    o, "global_address", json_string(ip_addr_format(global, text)));
+	o = tunnel_status_put(o, "kept",
+	    kept.len > 0 && !kept.failed ? json_string(kept.s) : json_null());
+	text_fini(&kept);
+	return o;
+}
+
+static json_t *
 verb_address(const struct admin *a, const json_t *args, struct diag *d)
 {
 	const char *name, *way_name, *global = text_of(args, "global");
@@ -174,7 +194,7 @@ verb_address(const struct admin *a, const json_t *args, struct diag *d)
 	}
 	if (settle(a, registry_set_way(a->registry, name, way, &to, d), d) < 0)
 		return NULL;
-	return answer_name(name);
+	return answer_address(a, name);
 }
 
 /* Returns 0 with 0 where it is not given; UK_EINVAL after telling d. */

@@ -9,9 +9,11 @@
  *            -> what enrolment answers (core/enrol.h): a stock client's needs
  *   revoke   {"name"}
  *   address  {"name", "way", "global"?}
+ *            -> {"name", "global_address", "kept"}: kept, where the address is
+ *            the relay's own, are the ports that stay this host's; else null
  *   limit    {"name", "rate_kbit"?, "connections"?}: none given, no limit
  *   forward-add, forward-remove   {"name", "ports", "target"?}
- *            -> {"name"}
+ *            -> {"name"}, where nothing else is said
  *   backup   {}
  *            -> {"path"}: of a new file beside the registry, to be moved away
  *
@@ -32,6 +34,8 @@ struct admin {
 	/* Make the host agree with the registry's open change and keep it; or
 	 * undo both, with a sentence in d. */
 	int (*settle)(void *arg, struct diag *d);
+	/* Append the ports that this host does not give away: "22, 80". */
+	void (*kept)(void *arg, struct text *out);
 };
 
 /* One request; answers are appended to out. Returns false: it knows no such

@@ -364,6 +364,31 @@ reserved(void *arg, uint8_t protocol, uint16_t port)
 		   : NULL;
 }
 
+/* Ports named to a person. */
+#define KEPT_MAX 64
+
+static void
+kept(void *arg, struct text *out)
+{
+	const struct relay *r = arg;
+	const struct server_port_ranges *l = &r->conf->reserved_ports;
+	struct port_set p = {{0}};
+	struct listeners listening;
+
+	listeners_read(&listening);
+	listeners_services(&listening, &p);
+	port_set_add(&p, 22);
+	port_set_add(&p, r->conf->listen_port);
+	if (r->conf->tls_port != 0)
+		port_set_add(&p, r->conf->tls_port);
+	for (size_t i = 0; i < l->n; i++)
+		for (unsigned port = l->item[i].first; port <= l->item[i].last;
+		     port++)
+			port_set_add(&p, (uint16_t)port);
+	if (port_set_format(&p, 1, KEPT_MAX, out) > KEPT_MAX)
+		text_add(out, ", ...");
+}
+
 static int
 open_registry(struct relay *r, struct diag *d)
 {
@@ -539,7 +564,8 @@ open_control(struct relay *r, struct diag *d)
 	    .registry_path = r->registry_path,
 	    .welcome = &r->welcome,
 	    .arg = r,
-	    .settle = settle};
+	    .settle = settle,
+	    .kept = kept};
 	return err < 0 ? err : ctl_open(&r->ctl, r->loop, &c, d);
 }
 

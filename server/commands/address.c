@@ -5,7 +5,9 @@
 
 #include "ask.h"
 #include "io/service.h"
+#include "io/tunnel_status.h"
 #include "options.h"
+#include "server/nat.h"
 
 static const char usage[] =
     "Usage: ukai-relay address NAME shared\n"
@@ -26,10 +28,18 @@ static const char usage[] =
     "  -i, --interface NAME   which relay, when several run\n";
 
 static void
-print(const char *name, const char *way, const char *address)
+print(const json_t *o, const char *way)
 {
-	printf("%s is %s%s%s\n", name, way, address != NULL ? ": " : "",
-	    address != NULL ? address : "");
+	const char *name = tunnel_status_text(o, "name", "?");
+	const char *address = tunnel_status_text(o, "global_address", "?");
+	const char *kept = tunnel_status_text(o, "kept", NULL);
+
+	printf("%s is %s: %s\n", name, way, address);
+	if (kept != NULL)
+		printf("these ports stay this host's: %s; and while others "
+		       "share the address, those from %u on that are not "
+		       "published\n",
+		    kept, NAT_SHARED_FIRST);
 	if (strcmp(way, "routed") == 0)
 		printf("on %s, write into [Interface] of its configuration: "
 		       "Address = %s/32; and start its tunnel anew\n",
@@ -61,7 +71,7 @@ command_address(int argc, char **argv)
 	if (o.json)
 		ask_print(answer);
 	else
-		print(o.argument[0], o.argument[1], o.argument[2]);
+		print(answer, o.argument[1]);
 	json_decref(answer);
 	return EXIT_OK;
 }
