@@ -263,7 +263,6 @@ open_firewall(struct client *c, struct diag *d)
 	const struct firewall_conf f = {.ifname = c->s.name,
 	    .mtu = c->mtu,
 	    .mark = c->routes.src_valid_mark ? c->routes.mark : 0,
-	    .own_mark = c->routes.mark,
 	    .answer_mark = c->routes.answer_mark,
 	    .answer_mask = ROUTES_ANSWER_MASK,
 	    .address = interface_of(c)->address.item,

@@ -81,7 +81,9 @@ mark_incoming(struct text *t, const struct firewall_conf *c)
 	    c->ifname, mask, mark, ~mask, mark);
 }
 
-/* Conntrack's own time for a UDP flow that has been answered. */
+/* Conntrack's own time for a UDP flow that has been answered. One map from
+ * visitors to addresses would do, but libnftables 1.0.6 aborts at updates of
+ * one for IPv6. */
 static void
 add_asked_sets(struct text *t, const struct firewall_conf *c)
 {
@@ -94,7 +96,10 @@ add_asked_sets(struct text *t, const struct firewall_conf *c)
 		    i, family_of(&c->address[i]), FIREWALL_ASKED_MAX);
 }
 
-/* Behind other tables' filters: what they drop is not remembered. */
+/* Behind other tables' filters: what they drop is not remembered. Nor is what
+ * no socket for all addresses takes: else one datagram with a made up source
+ * would move a flow of the line, which a connected socket has, into the
+ * tunnel. */
 static void
 remember_visitors(struct text *t, const struct firewall_conf *c)
 {
@@ -108,7 +113,7 @@ remember_visitors(struct text *t, const struct firewall_conf *c)
 
 		text_add(t,
 		    "iifname \"%s\" ct direction original meta l4proto udp "
-		    "%s daddr %s update @asked%zu "
+		    "%s daddr %s socket wildcard 1 update @asked%zu "
 		    "{ %s saddr . udp sport . udp dport }\n"
 		    "iifname != \"%s\" ct direction original "
 		    "meta l4proto udp delete @asked%zu "
@@ -119,7 +124,8 @@ remember_visitors(struct text *t, const struct firewall_conf *c)
 	text_add(t, "}\n");
 }
 
-/* Before conntrack. Our own datagrams are not looked up. */
+/* Before conntrack. Datagrams of tunnels, of ours and of others, have a mark,
+ * and go where that leads. */
 static void
 correct_sources(struct text *t, const struct firewall_conf *c)
 {
@@ -127,14 +133,13 @@ correct_sources(struct text *t, const struct firewall_conf *c)
 
 	text_add(t, "chain sources {\n"
 		    "type filter hook output priority raw; policy accept;\n");
-	if (c->own_mark != 0)
-		text_add(t, "meta mark 0x%x accept\n", (unsigned)c->own_mark);
 	for (size_t i = 0; i < c->n; i++) {
 		const char *ip = family_of(&c->address[i]);
 
 		text_add(t,
-		    "meta l4proto udp %s daddr . udp dport . udp sport "
-		    "@asked%zu %s saddr set %s\n",
+		    "meta mark 0 meta l4proto udp "
+		    "%s daddr . udp dport . udp sport @asked%zu "
+		    "%s saddr set %s\n",
 		    ip, i, ip, ip_addr_format(&c->address[i].addr, addr));
 	}
 	text_add(t, "}\n");

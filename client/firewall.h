@@ -13,9 +13,10 @@
  *     are touched, in packets and in connections.
  * Sources: a UDP server with a socket for all addresses leaves the source of
  *     its answer to the routes, which lead elsewhere: to conntrack that would
- *     be no answer. So who asked which port by UDP at an address of the tunnel
- *     is remembered, and the answer's source set right before conntrack sees
- *     it. What the same visitor asks natively later is answered natively. */
+ *     be no answer. So who asked such a socket at an address of the tunnel is
+ *     remembered, and the answer's source set right before conntrack sees it,
+ *     unless the program has marked it. What the same visitor asks natively
+ *     later is answered natively. */
 #ifndef UKAI_FIREWALL_H
 #define UKAI_FIREWALL_H
 
@@ -26,7 +27,6 @@ struct firewall_conf {
 	const char *ifname; /* client_name_ok() */
 	uint32_t mtu;
 	uint32_t mark; /* to restore; 0: none */
-	uint32_t own_mark; /* of our own datagrams; 0: none */
 	uint32_t answer_mark, answer_mask; /* 0: answers are left alone */
 	const struct ip_ifaddr *address; /* of the interface */
 	size_t n;

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -15,19 +14,11 @@
 #include "core/err.h"
 #include "core/x25519.h"
 #include "enrol.h"
+#include "host/durable.h"
 #include "host/os_err.h"
 #include "join_text.h"
 
 /* ---- files ---- */
-
-static int
-system_error(const char *verb, const char *path, struct diag *d)
-{
-	int e = errno;
-
-	diag_error(d, "cannot %s %s: %s", verb, path, strerror(e));
-	return os_err(e);
-}
 
 /* Make the folder, see that it is ours alone, and lock it. */
 static int
@@ -37,10 +28,10 @@ open_dir(int *fd, const char *path, struct diag *d)
 	int err = UK_EPERM;
 
 	if (mkdir(path, 0700) < 0 && errno != EEXIST)
-		return system_error("make", path, d);
+		return os_err_tell(errno, path, "make it", d);
 	*fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (*fd < 0)
-		return system_error("open", path, d);
+		return os_err_tell(errno, path, "open it", d);
 	if (fstat(*fd, &st) < 0 || st.st_uid != geteuid() ||
 	    (st.st_mode & 022) != 0) {
 		diag_error(d,
@@ -64,68 +55,6 @@ is_there(const char *path)
 	struct stat st;
 
 	return lstat(path, &st) == 0;
-}
-
-static int
-write_synced(const char *path, const char *b, size_t len)
-{
-	int fd = open(
-	    path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	int e = 0;
-
-	if (fd < 0)
-		return errno;
-	while (len > 0 && e == 0) {
-		ssize_t n = write(fd, b, len);
-
-		if (n < 0 && errno != EINTR)
-			e = errno;
-		b += n > 0 ? n : 0;
-		len -= n > 0 ? (size_t)n : 0;
-	}
-	if (e == 0 && fsync(fd) < 0)
-		e = errno;
-	/* Network file systems tell here that the disk was full. */
-	if (close(fd) < 0 && e == 0)
-		e = errno;
-	return e;
-}
-
-/* Not every file system can do the former. */
-static int
-rename_new(const char *from, const char *to)
-{
-	if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
-		return 0;
-	if (errno != EINVAL && errno != ENOSYS)
-		return -1;
-	if (is_there(to)) {
-		errno = EEXIST;
-		return -1;
-	}
-	return rename(from, to);
-}
-
-/* All of it or nothing, also when we are killed or the power goes (S2). */
-static int
-put_file(int dir, const char *path, const struct text *t, bool replace,
-    struct diag *d)
-{
-	char temp[CLIENT_PATH_MAX + 8];
-	int e, err;
-
-	snprintf(temp, sizeof(temp), "%s.new", path);
-	(void)unlink(temp); /* of a killed predecessor */
-	e = write_synced(temp, t->s, t->len);
-	if (e == 0 &&
-	    (replace ? rename(temp, path) : rename_new(temp, path)) < 0)
-		e = errno;
-	if (e == 0 && fsync(dir) < 0)
-		e = errno;
-	errno = e;
-	err = e == 0 ? 0 : system_error("write", path, d);
-	(void)unlink(temp);
-	return err;
 }
 
 /* Returns the length; < 0: errno is set. */
@@ -163,7 +92,7 @@ load_state(struct joining *j)
 
 	join_token_hash(hash, j->s->token);
 	if (n < 0 && errno != ENOENT)
-		err = system_error("read", path, j->d);
+		err = os_err_tell(errno, path, "read it", j->d);
 	else if (n >= 0 && join_state_parse(&j->state, text, (size_t)n) < 0) {
 		diag_error(j->d,
 		    "%s is not what ukai join has written; look at it, and "
@@ -182,13 +111,12 @@ static int
 make_state(struct joining *j)
 {
 	char text[JOIN_STATE_TEXT_MAX];
-	struct text t = {.s = text};
 	int err;
 
 	randombytes_buf(j->state.private_key, KEY_LEN);
 	x25519_clamp(j->state.private_key);
-	t.len = join_state_format(&j->state, text);
-	err = put_file(j->dir, j->s->paths->joining, &t, true, j->d);
+	err = durable_replace(j->s->paths->joining, text,
+	    join_state_format(&j->state, text), j->d);
 	sodium_memzero(text, sizeof(text));
 	return err;
 }
@@ -288,7 +216,9 @@ is_worthless(const struct joining *j, const struct client_enrol_result *r,
 {
 	if (err < 0)
 		return !r->asked && !j->again;
-	return status != ENROL_FAILED && (status != ENROL_BUSY || !j->again);
+	/* Neither says anything of the key: an answer to an earlier call of
+	 * this run, over the other family, may have been lost. */
+	return status != ENROL_FAILED && status != ENROL_BUSY;
 }
 
 static int
@@ -318,16 +248,16 @@ put_policy(const struct joining *j, const char *policy)
 {
 	static char there[ENROL_POLICY_MAX + 1];
 	const char *path = j->s->paths->rules;
-	struct text t = {.s = (char *)(uintptr_t)policy};
+	size_t len;
 	ssize_t n;
 
 	if (policy == NULL)
 		return 0;
-	t.len = strlen(policy);
+	len = strlen(policy);
 	n = read_file(path, there, sizeof(there));
-	if (n >= 0 && (size_t)n == t.len && memcmp(there, policy, t.len) == 0)
+	if (n >= 0 && (size_t)n == len && memcmp(there, policy, len) == 0)
 		return 0;
-	return put_file(j->dir, path, &t, false, j->d);
+	return durable_create(path, policy, len, j->d);
 }
 
 static int
@@ -346,7 +276,7 @@ put_conf(const struct joining *j, const struct text *t)
 		    own.n > 0 ? own.entry[0].text : uk_strerror(err));
 		return err;
 	}
-	return put_file(j->dir, j->s->paths->conf, t, false, j->d);
+	return durable_create(j->s->paths->conf, t->s, t->len, j->d);
 }
 
 static int
@@ -389,8 +319,6 @@ join_locked(struct joining *j)
 	if (j->again && is_there(j->s->paths->conf))
 		return 0; /* only the start was missing */
 	err = check_time(j);
-	if (err == UK_EAUTH && j->again)
-		drop_state(j);
 	if (err == 0 && !j->again)
 		err = make_state(j);
 	if (err < 0)

@@ -30,8 +30,7 @@ struct join_state {
 	uint8_t private_key[KEY_LEN];
 };
 
-void join_token_hash(
-    uint8_t hash[static JOIN_HASH_LEN], const struct token *t);
+void join_token_hash(uint8_t hash[static JOIN_HASH_LEN], const struct token *t);
 
 /* "ukai-joining 1 HASH KEY\n", both in base64, and a zero. */
 #define JOIN_STATE_TEXT_MAX 128

@@ -29,9 +29,9 @@
 #define ROUTES_ANSWER_SHIFT 24
 
 /* Rules' priorities; main's is 32766. Answers come before everything but the
- * host's own addresses: their rule takes nothing else. What stays on the line comes first, at
- * a place for each table, so that two tunnels may name the same network. Of
- * several tunnels those for everything come last. */
+ * host's own addresses: their rule takes nothing else. Then what stays on the
+ * line, at a place for each table, so that two tunnels may name the same
+ * network. Of several tunnels those for everything come last. */
 #define ROUTES_PRIORITY_ANSWER 5000
 #define ROUTES_PRIORITY_LOCAL 19000
 #define ROUTES_PRIORITY_SOME 20001
@@ -53,8 +53,8 @@ struct routes {
 	bool answer_v4, answer_v6; /* the interface has such an address */
 };
 
-/* The first of our tables that nobody uses, nor that for its answers. Returns 0; UK_ELIMIT, or the
- * errors of netcfg_table_used(), told to d. */
+/* The first of our tables that nobody uses, nor that for its answers. Returns
+ * 0; UK_ELIMIT, or the errors of netcfg_table_used(), told to d. */
 int routes_free_table(struct netcfg *n, uint32_t *table, struct diag *d);
 
 /* Pure. ifname: client_name_ok(). free_table, one of our tables, is used with

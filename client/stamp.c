@@ -2,14 +2,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/err.h"
 #include "core/value.h"
-#include "host/os_err.h"
+#include "host/durable.h"
 
 static const char magic[] = "ukai-stamp 1 ";
 
@@ -94,34 +92,12 @@ stamp_load(uint8_t stamp[static WG_STAMP_LEN], const char *path,
 		close(fd);
 }
 
-static int
-write_synced(const char *path, const char *text, size_t len)
-{
-	int fd = open(
-	    path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	int r = 0;
-
-	if (fd < 0)
-		return os_err(errno);
-	if (write(fd, text, len) != (ssize_t)len || fdatasync(fd) < 0)
-		r = UK_ESYS;
-	close(fd);
-	return r;
-}
-
 int
 stamp_save(const char *path, const struct wg_key *key,
     const uint8_t stamp[static WG_STAMP_LEN])
 {
-	char text[STAMP_TEXT_MAX], temp[PATH_MAX];
-	size_t len = stamp_format(text, key, stamp);
-	int r;
+	char text[STAMP_TEXT_MAX];
 
-	snprintf(temp, sizeof(temp), "%s.new", path);
-	r = write_synced(temp, text, len);
-	if (r == 0 && rename(temp, path) < 0)
-		r = os_err(errno);
-	if (r < 0)
-		unlink(temp);
-	return r;
+	return durable_replace(
+	    path, text, stamp_format(text, key, stamp), NULL);
 }

@@ -107,10 +107,10 @@ verb_invite(const struct admin *a, const json_t *args, struct diag *d)
 
 	if (need(args, "name", &i.name, d) < 0)
 		return NULL;
-	if (a->welcome->tls_port == 0) {
+	if (a->no_tokens != NULL) {
 		diag_error(d,
-		    "relay.conf says TlsPort = off, so there is nowhere to "
-		    "join; use --wireguard");
+		    "nobody can join with a token: %s; --wireguard needs none",
+		    a->no_tokens);
 		return NULL;
 	}
 	if (settle(a, registry_invite(a->registry, &i, now_s(), secret, d),
@@ -163,8 +163,11 @@ answer_address(const struct admin *a, const char *name)
 	json_t *o = answer_name(name);
 
 	if (c->way == CLIENT_EXCLUSIVE &&
-	    ip_addr_equal(global, &a->welcome->v4))
+	    ip_addr_equal(global, registry_relays(a->registry)))
 		a->kept(a->arg, &kept);
+	if (c->networks > 0)
+		o = tunnel_status_put(o, "tunnel_address",
+		    json_string(ip_addr_format(&c->network[0].addr, text)));
 	o = tunnel_status_put(
 	    o, "global_address", json_string(ip_addr_format(global, text)));
 	o = tunnel_status_put(o, "kept",

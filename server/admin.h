@@ -9,8 +9,9 @@
  *            -> what enrolment answers (core/enrol.h): a stock client's needs
  *   revoke   {"name"}
  *   address  {"name", "way", "global"?}
- *            -> {"name", "global_address", "kept"}: kept, where the address is
- *            the relay's own, are the ports that stay this host's; else null
+ *            -> {"name", "tunnel_address", "global_address", "kept"}: kept,
+ *            where the address is the relay's own, are the ports that stay this
+ *            host's; else null
  *   limit    {"name", "rate_kbit"?, "connections"?}: none given, no limit
  *   forward-add, forward-remove   {"name", "ports", "target"?}
  *            -> {"name"}, where nothing else is said
@@ -30,6 +31,8 @@ struct admin {
 	struct registry *registry;
 	const char *registry_path;
 	const struct welcome *welcome;
+	/* Why nobody can join with a token; NULL: one can. */
+	const char *no_tokens;
 	void *arg;
 	/* Make the host agree with the registry's open change and keep it; or
 	 * undo both, with a sentence in d. */

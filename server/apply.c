@@ -1,12 +1,13 @@
 #include "apply.h"
 
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <sodium.h>
 
+#include "core/bytes.h"
 #include "core/err.h"
-#include "listeners.h"
 
 /* ---- peers ---- */
 
@@ -100,17 +101,14 @@ apply_peers(const struct apply *a, struct diag *d)
 
 /* Ports of this host as ranges. Returns 0; UK_ENOMEM. */
 static int
-ports_in_use(struct server_port_ranges *r)
+ports_in_use(const struct apply *a, struct server_port_ranges *r)
 {
-	struct listeners l;
-	struct port_set used = {{0}};
+	const struct port_set *used = place_services(a->place);
 
-	listeners_read(&l);
-	listeners_services(&l, &used);
 	for (unsigned port = 1; port <= UINT16_MAX; port++) {
 		struct server_port_range *to;
 
-		if (!port_set_has(&used, (uint16_t)port))
+		if (!port_set_has(used, (uint16_t)port))
 			continue;
 		if (r->n > 0 && r->item[r->n - 1].last + 1u == port) {
 			r->item[r->n - 1].last = (uint16_t)port;
@@ -132,7 +130,7 @@ apply_rules(const struct apply *a, struct diag *d)
 	struct server_port_ranges in_use = {.item = NULL};
 	struct text commands = {.s = NULL};
 	struct nat_view v = {.in_use = &in_use};
-	int err = ports_in_use(&in_use);
+	int err = ports_in_use(a, &in_use);
 
 	v.client =
 	    (const struct client *const *)registry_clients(a->registry, &v.n);
@@ -176,14 +174,31 @@ look_at_network(
 	return !s->found;
 }
 
+static bool
+leads_into_tunnel(const struct apply *a, const struct ip_addr *to)
+{
+	struct netcfg_path path;
+
+	return netcfg_path(a->netcfg, to, 0, &path) == 0 &&
+	       path.ifindex == tunnel_ifindex(a->tunnel);
+}
+
 static int
 add_route(const struct apply *a, const struct client *c, struct diag *d)
 {
 	const struct netcfg_route r = {
 	    .dst = routed_prefix(c), .ifindex = tunnel_ifindex(a->tunnel)};
 	struct search s = {.address = &c->global, .uplink = a->plan->uplink};
+	char text[IP_ADDR_TEXT_MAX];
 	int err = netcfg_route_add(a->netcfg, &r, NULL);
 
+	if (err == UK_EEXIST && !leads_into_tunnel(a, &c->global)) {
+		diag_error(d,
+		    "this host has a route to %s that is not ours: remove it "
+		    "first (see `ip route`)",
+		    ip_addr_format(&c->global, text));
+		return UK_EBUSY;
+	}
 	if (err < 0 && err != UK_EEXIST) {
 		diag_error(d, "cannot route %s's address into the tunnel: %s",
 		    c->name, uk_strerror(err));
@@ -207,6 +222,23 @@ remove_route(const struct apply *a, const struct client *c)
 	(void)undo_neigh_proxy_remove(a->undo, a->netcfg, &c->global, NULL);
 }
 
+/* A foreign route in the way of one client is no reason to leave the others
+ * without a relay. */
+static int
+add_route_at_start(
+    const struct apply *a, const struct client *c, struct diag *d)
+{
+	struct diag why;
+	int err;
+
+	diag_init(&why, NULL);
+	err = add_route(a, c, &why);
+	if (err < 0)
+		diag_warn(d, "%s: %s", c->name,
+		    why.n > 0 ? why.entry[0].text : uk_strerror(err));
+	return err == UK_EBUSY ? 0 : err;
+}
+
 int
 apply_routes(const struct apply *a, struct diag *d)
 {
@@ -217,7 +249,7 @@ apply_routes(const struct apply *a, struct diag *d)
 	c = registry_clients(a->registry, &n);
 	for (size_t i = 0; i < n && err == 0; i++)
 		if (c[i]->way == CLIENT_ROUTED)
-			err = add_route(a, c[i], d);
+			err = add_route_at_start(a, c[i], d);
 	return err;
 }
 
@@ -263,13 +295,63 @@ apply_counting(const struct apply *a)
 	return err;
 }
 
-/* Not when it is gone, or seen at another address. What came to a port that is
- * not published any more may end by itself. */
+/* Not when it is gone, or seen at another address. A TCP connection that came
+ * to a port that is not published any more may end by itself. */
 static bool
 connections_go_on(const struct client *before, const struct client *after)
 {
 	return after != NULL && before->way == after->way &&
 	       ip_addr_equal(&before->global, &after->global);
+}
+
+static bool
+publishes(const struct apply *a, const struct client *c,
+    const struct client_forward *f, const struct ip_addr *at)
+{
+	if (c == NULL || !ip_addr_equal(registry_global(a->registry, c), at))
+		return false;
+	for (size_t i = 0; i < c->forwards; i++)
+		if (c->forward[i].protocol == f->protocol &&
+		    c->forward[i].first == f->first &&
+		    c->forward[i].last == f->last &&
+		    c->forward[i].target == f->target)
+			return true;
+	return false;
+}
+
+/* What c publishes by UDP and other does not. Returns the new n. */
+static size_t
+list_changed(const struct apply *a, const struct client *c,
+    const struct client *other, struct conntrack_ports *p, size_t n)
+{
+	const struct ip_addr *at;
+
+	if (c == NULL)
+		return n;
+	at = registry_global(a->registry, c);
+	for (size_t i = 0; i < c->forwards; i++)
+		if (c->forward[i].protocol == IPPROTO_UDP &&
+		    !publishes(a, other, &c->forward[i], at))
+			p[n++] = (struct conntrack_ports){load_be32(at->b),
+			    c->forward[i].first, c->forward[i].last};
+	return n;
+}
+
+/* Visitors that call all the time are to reach who has the port now. */
+static int
+change_visitors(const struct apply *a, const struct client *before,
+    const struct client *after)
+{
+	struct conntrack_ports p[2 * CLIENT_FORWARDS_MAX + 1];
+	size_t n = list_changed(a, before, after, p, 0);
+
+	n = list_changed(a, after, before, p, n);
+	if (after != NULL && after->way == CLIENT_EXCLUSIVE &&
+	    !ip_addr_equal(&after->global, &a->plan->global) &&
+	    (before == NULL || !connections_go_on(before, after)))
+		p[n++] = (struct conntrack_ports){
+		    load_be32(after->global.b), 1, UINT16_MAX};
+	return conntrack_forget_ports(a->conntrack, p, n);
 }
 
 static int
@@ -286,7 +368,7 @@ change_flows(const struct apply *a, const struct client *before,
 	if (err == 0 && before != NULL && !connections_go_on(before, after))
 		err = conntrack_forget(
 		    a->conntrack, address, client_addresses(before, address));
-	return err;
+	return err == 0 ? change_visitors(a, before, after) : err;
 }
 
 int
@@ -304,7 +386,13 @@ apply_change(
 	tunnel_release(a->tunnel);
 	if (err == 0)
 		err = route;
-	if (a->conntrack != NULL && err == 0)
-		err = change_flows(a, c->before, c->after);
 	return err;
+}
+
+/* Out of memory, they end by themselves. */
+void
+apply_flows(const struct apply *a, const struct registry_change *c)
+{
+	if (c->before != NULL || c->after != NULL)
+		(void)change_flows(a, c->before, c->after);
 }

@@ -8,6 +8,7 @@
 #include "host/hostfw.h"
 #include "host/undo.h"
 #include "io/tunnel.h"
+#include "place.h"
 #include "nat.h"
 #include "plan.h"
 #include "registry.h"
@@ -22,6 +23,7 @@ struct apply {
 	struct hostfw *fw;
 	struct nat *nat;
 	struct conntrack *conntrack;
+	struct place *place;
 };
 
 /* ---- at start, in this order ---- */
@@ -40,9 +42,12 @@ int apply_counting(const struct apply *a);
 /* ---- at a change ---- */
 
 /* The registry's memory says already what is after. After an error the host
- * may agree with neither: call it again with before and after changed places,
- * and the registry undone. */
+ * may agree with neither: withdraw the change, and call it again with before
+ * and after changed places. */
 int apply_change(
     const struct apply *a, const struct registry_change *c, struct diag *d);
+/* When it is kept: end the connections that it ends, and count those of new
+ * addresses. */
+void apply_flows(const struct apply *a, const struct registry_change *c);
 
 #endif

@@ -155,6 +155,33 @@ parse_global_address(void *field, const struct conf_span *key,
 }
 
 static int
+parse_public_address(void *field, const struct conf_span *key,
+    const struct conf_span *value, struct diag *d)
+{
+	struct server_conf *c = field;
+	struct conf_span rest = *value, item;
+	struct ip_addr a, *to;
+
+	(void)key;
+	while (conf_span_item(&rest, &item)) {
+		if (ip_addr_parse(&a, item.s, item.len) < 0 ||
+		    !conf_wg_is_host_address(&a))
+			return conf_error(d, &item,
+			    "PublicAddress \"%.*s\" is not an address of a "
+			    "host",
+			    CONF_WORD(&item));
+		to = a.family == FAMILY_V4 ? &c->public_v4 : &c->public_v6;
+		if (to->family != FAMILY_NONE)
+			return conf_error(d, &item,
+			    "PublicAddress \"%.*s\" is a second one of its "
+			    "family; one IPv4 and one IPv6 address are enough",
+			    CONF_WORD(&item));
+		*to = a;
+	}
+	return 0;
+}
+
+static int
 parse_range(struct server_port_range *r, const struct conf_span *item)
 {
 	const char *dash = memchr(item->s, '-', item->len);
@@ -332,6 +359,7 @@ static const struct conf_key relay_keys[] = {
     {"MTU", 0, conf_wg_parse_mtu, FIELD(mtu)},
     {"FwMark", 0, conf_wg_parse_fwmark, FIELD(fwmark)},
     {"GlobalAddress", 0, parse_global_address, FIELD(global_address)},
+    {"PublicAddress", CONF_MANY, parse_public_address, 0},
     {"ReservedPorts", CONF_MANY, parse_reserved_ports, FIELD(reserved_ports)},
     {"AllowClientToClient", 0, parse_bool, FIELD(allow_client_to_client)},
     {"Workers", 0, parse_workers, FIELD(workers)},

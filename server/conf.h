@@ -80,8 +80,11 @@ struct server_conf {
 	/* What clients are translated to; FAMILY_NONE: found from the route to
 	 * the internet at start. */
 	struct ip_addr global_address;
+	/* Where clients reach this host, where that is no address of its own
+	 * (1:1 NAT of a cloud); FAMILY_NONE: the host's own. */
+	struct ip_addr public_v4, public_v6;
 	/* No client's flow is translated to these, besides listen_port,
-	 * tls_port, 22 and 443 (N1). As written: neither sorted nor merged. */
+	 * tls_port and 22 (N1). As written: neither sorted nor merged. */
 	struct server_port_ranges reserved_ports;
 	bool allow_client_to_client; /* N4 */
 	uint8_t workers; /* threads for the data path; 0: one for each CPU */

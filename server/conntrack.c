@@ -236,11 +236,17 @@ conntrack_table_look(const struct conntrack_table *t,
 
 /* ---- the kernel ---- */
 
+struct port_list {
+	struct conntrack_ports *item;
+	size_t n;
+};
+
 /* What a thread is given, and what it finds. */
 struct job {
 	uv_work_t work;
 	struct conntrack *owner; /* NULL: gone meanwhile */
 	struct conntrack_ranges ranges;
+	struct port_list ports; /* of forgetting */
 	/* Of a count. */
 	struct conntrack_tally tally;
 	struct conntrack_table table;
@@ -396,6 +402,21 @@ delete_flow(struct job *j, const struct nf_conntrack *ct)
 	return e == 0 || e == ENOENT ? 0 : note_error(j, e);
 }
 
+static bool
+went_to(const struct port_list *l, const struct nf_conntrack *ct)
+{
+	uint32_t to = ntohl(nfct_get_attr_u32(ct, ATTR_ORIG_IPV4_DST));
+	uint16_t port = ntohs(nfct_get_attr_u16(ct, ATTR_ORIG_PORT_DST));
+
+	if (nfct_get_attr_u8(ct, ATTR_ORIG_L4PROTO) != IPPROTO_UDP)
+		return false;
+	for (size_t i = 0; i < l->n; i++)
+		if (l->item[i].address == to && l->item[i].first <= port &&
+		    port <= l->item[i].last)
+			return true;
+	return false;
+}
+
 static int
 forget_flow(struct job *j, const struct nf_conntrack *ct)
 {
@@ -403,7 +424,7 @@ forget_flow(struct job *j, const struct nf_conntrack *ct)
 
 	read_flow(&f, ct);
 	if (!conntrack_ranges_have(&j->ranges, f.from) &&
-	    !conntrack_ranges_have(&j->ranges, f.to))
+	    !conntrack_ranges_have(&j->ranges, f.to) && !went_to(&j->ports, ct))
 		return 0;
 	return delete_flow(j, ct);
 }
@@ -447,7 +468,9 @@ struct conntrack {
 	struct watch *timer; /* the next count */
 	struct job *count, *forget; /* what threads do; NULL: nothing */
 	struct conntrack_ranges watched;
-	struct conntrack_ranges waiting; /* to be forgotten after the others */
+	/* To be forgotten after the others. */
+	struct conntrack_ranges waiting;
+	struct port_list waiting_ports;
 	bool started; /* counting */
 	bool known; /* what table says is so */
 	bool told; /* that counting does not work */
@@ -458,6 +481,7 @@ static void
 job_free(struct job *j)
 {
 	conntrack_ranges_fini(&j->ranges);
+	free(j->ports.item);
 	conntrack_table_fini(&j->table);
 	free(j);
 }
@@ -468,9 +492,10 @@ words(const struct job *j)
 	return j->err == UK_ESYS ? strerror(j->os_errno) : uk_strerror(j->err);
 }
 
-/* ranges are the job's afterwards, and empty. NULL: no memory. */
+/* ranges and ports are the job's afterwards, and empty. NULL: no memory. */
 static struct job *
 start(struct conntrack *c, struct conntrack_ranges *ranges,
+    struct port_list *ports,
     int (*take)(struct job *j, const struct nf_conntrack *ct), uv_work_cb work,
     uv_after_work_cb done)
 {
@@ -483,6 +508,8 @@ start(struct conntrack *c, struct conntrack_ranges *ranges,
 	j->take = take;
 	j->ranges = *ranges;
 	*ranges = (struct conntrack_ranges){.n = 0};
+	j->ports = *ports;
+	*ports = (struct port_list){.n = 0};
 	(void)uv_queue_work(c->loop, &j->work, work, done);
 	return j;
 }
@@ -527,11 +554,13 @@ count_is_due(void *arg)
 	struct conntrack_ranges copy = {
 	    .item = calloc(c->watched.n + 1, sizeof(*copy.item)),
 	    .n = c->watched.n};
+	struct port_list none = {.n = 0};
 
 	if (copy.item != NULL && copy.n > 0)
 		memcpy(copy.item, c->watched.item, copy.n * sizeof(*copy.item));
 	if (copy.item != NULL)
-		c->count = start(c, &copy, count_flow, count_work, count_done);
+		c->count =
+		    start(c, &copy, &none, count_flow, count_work, count_done);
 	conntrack_ranges_fini(&copy);
 	if (c->count == NULL)
 		watch_after(c->timer, COUNT_EVERY);
@@ -542,10 +571,12 @@ static void forget_done(uv_work_t *w, int status);
 static int
 forget_start(struct conntrack *c)
 {
-	if (c->forget == NULL && c->waiting.n > 0)
-		c->forget = start(
-		    c, &c->waiting, forget_flow, forget_work, forget_done);
-	return c->forget != NULL || c->waiting.n == 0 ? 0 : UK_ENOMEM;
+	if (c->forget == NULL && c->waiting.n + c->waiting_ports.n > 0)
+		c->forget = start(c, &c->waiting, &c->waiting_ports,
+		    forget_flow, forget_work, forget_done);
+	return c->forget != NULL || c->waiting.n + c->waiting_ports.n == 0
+		   ? 0
+		   : UK_ENOMEM;
 }
 
 static void
@@ -595,6 +626,7 @@ conntrack_free(struct conntrack *c)
 	watch_close(c->timer);
 	conntrack_ranges_fini(&c->watched);
 	conntrack_ranges_fini(&c->waiting);
+	free(c->waiting_ports.item);
 	conntrack_table_fini(&c->table);
 	free(c);
 }
@@ -634,6 +666,23 @@ conntrack_forget(struct conntrack *c, const struct ip_prefix *prefix, size_t n)
 
 	if (err < 0)
 		return err;
+	return forget_start(c);
+}
+
+int
+conntrack_forget_ports(
+    struct conntrack *c, const struct conntrack_ports *p, size_t n)
+{
+	struct port_list *l = &c->waiting_ports;
+	struct conntrack_ports *item;
+
+	if (n == 0)
+		return 0;
+	item = reallocarray(l->item, l->n + n, sizeof(*item));
+	if (item == NULL)
+		return UK_ENOMEM;
+	memcpy(item + l->n, p, n * sizeof(*p));
+	*l = (struct port_list){item, l->n + n};
 	return forget_start(c);
 }
 

@@ -51,6 +51,17 @@ bool conntrack_look(const struct conntrack *c, const struct ip_prefix *prefix,
  * to the log. Returns 0; UK_ENOMEM. */
 int conntrack_forget(
     struct conntrack *c, const struct ip_prefix *prefix, size_t n);
+/* Ports that visitors call, of UDP. */
+struct conntrack_ports {
+	uint32_t address; /* in host order */
+	uint16_t first, last;
+};
+/* Delete every flow of UDP whose first packet went to one of these ports
+ * before translation, wherever that led to: as long as a visitor goes on, it
+ * never ends by itself, and would never reach whom the port belongs to now.
+ * Otherwise as above. */
+int conntrack_forget_ports(
+    struct conntrack *c, const struct conntrack_ports *p, size_t n);
 /* Is a thread still at it? */
 bool conntrack_is_forgetting(const struct conntrack *c);
 
@@ -66,8 +77,8 @@ struct conntrack_ranges {
 };
 /* Add prefixes; those of IPv6 are left out. A zero struct is empty. Returns 0;
  * UK_ENOMEM: as before. */
-int conntrack_ranges_add(struct conntrack_ranges *r,
-    const struct ip_prefix *prefix, size_t n);
+int conntrack_ranges_add(
+    struct conntrack_ranges *r, const struct ip_prefix *prefix, size_t n);
 void conntrack_ranges_fini(struct conntrack_ranges *r); /* zero afterwards */
 bool conntrack_ranges_have(const struct conntrack_ranges *r, uint32_t address);
 

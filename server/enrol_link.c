@@ -78,7 +78,6 @@ static const char *
 status_name(enum enrol_status s)
 {
 	static const char *const name[] = {
-	    [ENROL_OK] = "joined",
 	    [ENROL_USED] = "its token was used before",
 	    [ENROL_EXPIRED] = "its token has expired",
 	    [ENROL_UNKNOWN] = "its token is unknown",
@@ -89,19 +88,17 @@ status_name(enum enrol_status s)
 	return name[s];
 }
 
-/* Nothing that the far end sent is in here (C5): the name is the registry's. */
+/* Who joins is told by whom we ask. Nothing that the far end sent is in here
+ * (C5). */
 static void
 tell(struct session *s, const struct enrol_answer *a, uint64_t now_ns)
 {
 	char from[ENDPOINT_TEXT_MAX];
 
-	endpoint_format(s->from, from);
-	if (a->status == ENROL_OK)
-		log_msg(LOG_INFO, "%s joined from %s", a->name, from);
-	else
+	if (a->status != ENROL_OK)
 		log_limited(&s->link->refused_log, now_ns, LOG_INFO,
-		    "somebody at %s wanted to join: %s", from,
-		    status_name(a->status));
+		    "somebody at %s wanted to join: %s",
+		    endpoint_format(s->from, from), status_name(a->status));
 }
 
 static void

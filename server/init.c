@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,12 +12,9 @@
 #include <sodium.h>
 
 #include "core/err.h"
+#include "host/durable.h"
 #include "host/os_err.h"
 #include "io/tls_identity.h"
-
-/* A file that is being written: what a killed init leaves of it is in the
- * way of nothing, and goes with the next one. */
-#define UNFINISHED ".new"
 
 static const uint16_t tcp_port[] = {443, 8443, 9443, 10443, 11443, 12443, 13443,
     14443, 15443, 16443, 17443, 18443, 19443, 20443};
@@ -122,8 +118,7 @@ add_ports(struct text *t, const struct init_conf *c)
 	add_key(t,
 	    "# Ports of other services of this host, which no client's "
 	    "connection may\n"
-	    "# come from. ListenPort, TlsPort, 22 and 443 are reserved in any "
-	    "case.\n",
+	    "# come from. ListenPort, TlsPort and 22 are reserved in any case.\n",
 	    "ReservedPorts", c->reserved_ports, "80, 8080-8089");
 }
 
@@ -142,6 +137,11 @@ add_network(struct text *t, const struct init_conf *c)
 	    "that this host\n"
 	    "# itself reaches the internet from.\n",
 	    "GlobalAddress", c->global_address, "192.0.2.1");
+	add_key(t,
+	    "# Where clients reach this host, where a cloud translates its "
+	    "address: one IPv4\n"
+	    "# and one IPv6 address.\n",
+	    "PublicAddress", NULL, "198.51.100.1");
 }
 
 /* The private key's text is wiped with the text, like the file's. */
@@ -213,24 +213,15 @@ init_look(struct netcfg *n, struct init_pools *p, struct diag *d)
 /* ---- writing ---- */
 
 static int
-system_error(const char *path, const char *what, struct diag *d)
-{
-	int err = errno;
-
-	diag_error(d, "%s: cannot %s: %s", path, what, strerror(err));
-	return os_err(err);
-}
-
-static int
 lock_folder(struct init_folder *f, struct diag *d)
 {
 	struct stat st;
 
 	f->fd = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (f->fd < 0)
-		return system_error(f->path, "open it", d);
+		return os_err_tell(errno, f->path, "open it", d);
 	if (fstat(f->fd, &st) != 0)
-		return system_error(f->path, "look at it", d);
+		return os_err_tell(errno, f->path, "look at it", d);
 	if (st.st_mode & (S_IWGRP | S_IWOTH)) {
 		diag_error(d,
 		    "%s: others may write to it, and keys go there; run: chmod "
@@ -261,7 +252,7 @@ init_folder_open(struct init_folder *f, const char *file, struct diag *d)
 		return UK_EINVAL;
 	}
 	if (mkdir(f->path, 0700) != 0 && errno != EEXIST)
-		return system_error(f->path, "make the folder", d);
+		return os_err_tell(errno, f->path, "make the folder", d);
 	err = lock_folder(f, d);
 	if (err < 0)
 		init_folder_close(f);
@@ -277,120 +268,15 @@ init_folder_close(struct init_folder *f)
 }
 
 static int
-write_all(int fd, const char *text, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = write(fd, text, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return UK_ESYS;
-		text += n;
-		len -= (size_t)n;
-	}
-	return fsync(fd) == 0 ? 0 : UK_ESYS;
-}
-
-/* Give a finished file its name, which nobody must have: unlike rename(),
- * link() replaces nothing. */
-static int
-publish(const char *unfinished, const char *path, struct diag *d)
-{
-	int err = link(unfinished, path);
-
-	if (err == 0) {
-		(void)unlink(unfinished);
-		return 0;
-	}
-	if (errno == EEXIST) {
-		diag_error(d, "%s is there already", path);
-		err = UK_EEXIST;
-	} else {
-		err = system_error(path, "make it", d);
-	}
-	(void)unlink(unfinished);
-	return err;
-}
-
-/* The name of a file while it is written; what an earlier one left there is
- * removed. */
-static int
-unfinished_name(char to[static 280], const char *path, struct diag *d)
-{
-	int n = snprintf(to, 280, "%s" UNFINISHED, path);
-
-	if (n < 0 || n >= 280) {
-		diag_error(d, "%s: the path is too long", path);
-		return UK_EINVAL;
-	}
-	if (unlink(to) != 0 && errno != ENOENT)
-		return system_error(to, "remove it", d);
-	return 0;
-}
-
-int
-init_sweep(const char *file, struct diag *d)
-{
-	char unfinished[280];
-
-	return unfinished_name(unfinished, file, d);
-}
-
-int
-init_write(const struct init_folder *f, const char *file, const char *text,
-    size_t len, struct diag *d)
-{
-	char unfinished[280];
-	int err = unfinished_name(unfinished, file, d), fd;
-
-	if (err < 0)
-		return err;
-	fd = open(unfinished,
-	    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return system_error(unfinished, "make it", d);
-	if (write_all(fd, text, len) < 0) {
-		err = system_error(unfinished, "write it", d);
-		(void)unlink(unfinished);
-	}
-	close(fd);
-	if (err == 0)
-		err = publish(unfinished, file, d);
-	if (err == 0 && fsync(f->fd) != 0)
-		err = system_error(f->path, "write it", d);
-	return err;
-}
-
-/* tls_identity_save(FILE.new) writes to FILE.new.XXXXXX first; what a killed
- * one left is a key that nobody knows. */
-static void
-sweep_keys(const char *path)
-{
-	char pattern[300];
-	glob_t found;
-
-	snprintf(pattern, sizeof(pattern), "%s" UNFINISHED "*", path);
-	if (glob(pattern, GLOB_NOSORT, NULL, &found) != 0)
-		return;
-	for (size_t i = 0; i < found.gl_pathc; i++)
-		(void)unlink(found.gl_pathv[i]);
-	globfree(&found);
-}
-
-static int
 make_identity(const char *path, struct diag *d)
 {
 	struct tls_identity *id = NULL;
-	char unfinished[280];
-	int err = unfinished_name(unfinished, path, d);
+	int err = tls_identity_new(&id, d);
 
 	if (err == 0)
-		err = tls_identity_new(&id, d);
-	if (err == 0)
-		err = tls_identity_save(id, unfinished, d);
+		err = tls_identity_save(id, path, d);
 	tls_identity_free(id);
-	return err < 0 ? err : publish(unfinished, path, d);
+	return err;
 }
 
 int
@@ -401,7 +287,7 @@ init_identity(const char *path, bool *made, struct diag *d)
 	int err;
 
 	*made = false;
-	sweep_keys(path);
+	durable_sweep(path);
 	if (lstat(path, &st) != 0 && errno == ENOENT) {
 		*made = true;
 		return make_identity(path, d);

@@ -63,15 +63,6 @@ struct init_folder {
 int init_folder_open(struct init_folder *f, const char *file, struct diag *d);
 void init_folder_close(struct init_folder *f);
 
-/* What a killed init left of the file is removed; in a folder that is open. */
-int init_sweep(const char *file, struct diag *d);
-
-/* A new file, 0600: whole and synced when this returns 0, and when it does not
- * or we are killed, not there. Returns 0; UK_EEXIST: there is something, left
- * as it is; UK_EPERM, UK_ESYS (a full disk among them), told to d. */
-int init_write(const struct init_folder *f, const char *file, const char *text,
-    size_t len, struct diag *d);
-
 /* A TLS identity at path, unless there is one. *made: it is new. Returns 0; the
  * errors of tls_identity_new(), tls_identity_save() and tls_identity_load(). */
 int init_identity(const char *path, bool *made, struct diag *d);

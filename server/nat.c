@@ -62,35 +62,51 @@ add_borders(struct text *t, const struct words *w)
 	    w->tunnel, w->pool, w->tunnel, w->pool, w->tunnel, w->tunnel);
 }
 
-/* N1: no forward takes a port of the relay's own, whatever the registry says.
- * "set" cannot hold ranges that touch or overlap, hence nat_ports' merged
- * ones. */
+/* N1: no forward takes a port of the relay's own, whatever the registry says:
+ * of one protocol, two of them and the reserved ones. "set" cannot hold ranges
+ * that touch or overlap, hence nat_ports' merged ones. */
 static int
-add_published(struct text *t, const struct words *w, const struct nat_conf *c)
+add_own_ports(struct text *t, const struct words *w, const struct nat_conf *c,
+    const char *protocol, const uint16_t port[2])
 {
 	struct nat_ports *p = calloc(1, sizeof(*p));
-	struct server_port_ranges own = {NULL, 0, 0};
-	int err = UK_ENOMEM;
+	struct server_port_ranges own;
+	int err;
 
 	if (p == NULL)
-		return err;
-	nat_ports_take_own(p, c->reserved, c->listen_port, c->tls_port, 1);
+		return UK_ENOMEM;
+	nat_ports_take_all(p, c->reserved, 1);
+	p->taken[port[0]] = p->taken[port[1]] = 1;
 	err = nat_ports_ranges(&own, p, 1, 1, true);
 	free(p);
 	if (err < 0)
 		return err;
-	text_add(t,
-	    "chain to_clients {\n"
-	    "ip daddr %s meta l4proto { tcp, udp } th dport { ",
-	    w->global);
+	if (own.n > 0)
+		text_add(t, "ip daddr %s %s dport { ", w->global, protocol);
 	for (size_t i = 0; i < own.n; i++) {
 		if (i > 0)
 			text_add(t, ", ");
 		nat_ports_format(t, &own.item[i]);
 	}
+	if (own.n > 0)
+		text_add(t, " } return\n");
 	nat_ports_free(&own);
+	return 0;
+}
+
+static int
+add_published(struct text *t, const struct words *w, const struct nat_conf *c)
+{
+	const uint16_t tcp[2] = {22, c->tls_port}, udp[2] = {c->listen_port, 0};
+	int err;
+
+	text_add(t, "chain to_clients {\n");
+	err = add_own_ports(t, w, c, "tcp", tcp);
+	if (err == 0)
+		err = add_own_ports(t, w, c, "udp", udp);
+	if (err < 0)
+		return err;
 	text_add(t,
-	    " } return\n"
 	    "meta l4proto { tcp, udp } dnat ip addr . port to "
 	    "ip daddr . meta l4proto . th dport map @forwards\n"
 	    "meta l4proto { tcp, udp } dnat ip to "
@@ -131,15 +147,22 @@ add_arriving(struct text *t)
 
 /* N3. After all destination translation: what is published has a client's
  * address now. What other software translates is dropped by "outward" when it
- * is forwarded, and at the input when it is redirected to the host. */
+ * is forwarded, and at the input when it is redirected to the host. A packet
+ * that goes back into the tunnel (hairpin) makes the kernel tell its sender
+ * the address behind the translation, as a nearer gateway. */
 static void
-add_host(struct text *t, const struct words *w)
+add_host(struct text *t, const struct words *w, uint16_t metrics_port)
 {
 	text_add(t,
 	    "chain to_host {\n"
 	    "ip saddr != %s ip saddr != @routed drop\n"
 	    "ct state established,related accept\n"
-	    "ip daddr %s icmp type echo-request accept\n"
+	    "ip daddr %s icmp type echo-request accept\n",
+	    w->pool, w->own);
+	if (metrics_port != 0)
+		text_add(t, "ip daddr %s tcp dport %u accept\n", w->own,
+		    metrics_port);
+	text_add(t,
 	    "drop\n"
 	    "}\n"
 	    "chain arriving {\n"
@@ -149,8 +172,12 @@ add_host(struct text *t, const struct words *w)
 	    "chain input {\n"
 	    "type filter hook input priority filter; policy accept;\n"
 	    "iif %u goto to_host\n"
+	    "}\n"
+	    "chain output {\n"
+	    "type filter hook output priority filter; policy accept;\n"
+	    "oif %u icmp type redirect drop\n"
 	    "}\n",
-	    w->pool, w->own, w->tunnel, w->tunnel);
+	    w->tunnel, w->tunnel, w->tunnel);
 }
 
 /* N4. "to_published" is N5: a destination that we translated, which is known
@@ -310,7 +337,7 @@ nat_body(const struct nat *n, struct text *out)
 	if (err < 0)
 		return err;
 	add_arriving(out);
-	add_host(out, &w);
+	add_host(out, &w, c->metrics_port);
 	add_between(out, &w, c);
 	add_outward(out, &w, c);
 	add_forwarding(out, &w);
@@ -318,6 +345,24 @@ nat_body(const struct nat *n, struct text *out)
 	add_clamp(out, &w);
 	add_leaving(out, &w);
 	return out->failed ? UK_ENOMEM : 0;
+}
+
+void
+nat_arp(const struct nat *n, struct text *out)
+{
+	char pool[IP_PREFIX_TEXT_MAX];
+	struct ip_prefix prefix;
+
+	ip_ifaddr_prefix(&n->conf.address, &prefix);
+	text_add(out,
+	    "table arp %s {\n"
+	    "flags owner\n"
+	    "chain requests {\n"
+	    "type filter hook input priority filter; policy accept;\n"
+	    "iif != %u arp operation request arp daddr ip %s drop\n"
+	    "}\n"
+	    "}\n",
+	    n->conf.table, n->conf.tunnel, ip_prefix_format(&prefix, pool));
 }
 
 static int

@@ -3,7 +3,8 @@
  * (security.md N1 to N5, R1, D6). Pure: configuration and clients in, nft's
  * text out.
  *
- *   tunnel -> host:     ping of the relay's tunnel address; nothing else
+ *   tunnel -> host:     ping of the relay's tunnel address, and its metrics
+ *                       where they are there; nothing else
  *   tunnel -> internet: TCP, UDP and ICMP of clients' own addresses. Source:
  *                       the global address with a random port (shared), the
  *                       client's own (exclusive), or unchanged (routed)
@@ -19,7 +20,7 @@
  * Published are: a client's forwards, at its exclusive address or else at the
  * relay's; with an exclusive address of its own, all TCP, UDP and ICMP to it;
  * where that is the relay's address, TCP and UDP to all ports but the reserved
- * ones (below), 22, 443 and those the host listens on; a routed address, all
+ * ones (below), 22, the relay's and those the host listens on; a routed one, all
  * TCP, UDP and ICMP. Forwards come before other software's translations, the
  * relay's own address as an exclusive one after them.
  *
@@ -53,6 +54,7 @@
  *
  *   nat_new(&nat, &conf);
  *   nat_body(nat, &text);                  hostfw_apply(fw, table, text.s, d)
+ *   nat_arp(nat, &text);                   hostfw_run(fw, text.s, d)
  *   err = nat_update(nat, &view, &text);   at start and after each change
  *   if (err == 0 && text.len > 0)
  *           err = hostfw_run(fw, text.s, d);
@@ -83,6 +85,7 @@ struct nat_conf {
 	struct ip_ifaddr address; /* the relay's; its prefix is the pool */
 	struct ip_addr global; /* the relay's */
 	uint16_t listen_port, tls_port; /* tls_port 0: none */
+	uint16_t metrics_port; /* at address, for clients to read; 0: none */
 	const struct server_port_ranges *reserved;
 	const struct server_groups *groups;
 	bool client_to_client;
@@ -108,6 +111,11 @@ void nat_free(struct nat *n); /* NULL: no-op */
  * UK_ENOMEM. */
 int nat_body(const struct nat *n, struct text *out);
 
+/* Append the commands that make a second table, of the arp family: no host on
+ * a link is told that the relay's tunnel address, or anybody's in the pool, is
+ * here (R2). It goes as the first one does. A kernel may lack that family. */
+void nat_arp(const struct nat *n, struct text *out);
+
 /* Append the commands that make the table hold v, in one transaction; none
  * when it holds that. nat_settle() must follow. Returns 0; UK_ELIMIT: no port
  * is left for clients that share an address; UK_ENOMEM. */
@@ -117,8 +125,8 @@ int nat_update(struct nat *n, const struct nat_view *v, struct text *out);
 void nat_settle(struct nat *n, bool held);
 
 /* The ports that shared flows may get at most, in order, neither overlapping
- * nor adjacent: from NAT_FIRST_PORT, without those of r, listen_port, tls_port,
- * 22 and 443. free_ports->item is malloc'ed. Returns 0; UK_ENOMEM. */
+ * nor adjacent: from NAT_FIRST_PORT, without those of r, listen_port and
+ * tls_port. free_ports->item is malloc'ed. Returns 0; UK_ENOMEM. */
 int nat_free_ports(struct server_port_ranges *free_ports,
     const struct server_port_ranges *r, uint16_t listen_port,
     uint16_t tls_port);

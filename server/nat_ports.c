@@ -114,7 +114,6 @@ nat_ports_take_own(struct nat_ports *p, const struct server_port_ranges *r,
 {
 	p->taken[0] |= reason;
 	p->taken[22] |= reason;
-	p->taken[443] |= reason;
 	p->taken[listen_port] |= reason;
 	p->taken[tls_port] |= reason;
 	nat_ports_take_all(p, r, reason);

@@ -15,7 +15,7 @@ void nat_ports_take(
     struct nat_ports *p, unsigned first, unsigned last, uint8_t reason);
 void nat_ports_take_all(
     struct nat_ports *p, const struct server_port_ranges *r, uint8_t reason);
-/* The host's own: r, 22, 443, the relay's, and 0, which is no port. */
+/* The host's own: r, 22, the relay's, and 0, which is no port. */
 void nat_ports_take_own(struct nat_ports *p, const struct server_port_ranges *r,
     uint16_t listen_port, uint16_t tls_port, uint8_t reason);
 

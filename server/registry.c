@@ -5,28 +5,13 @@
 
 #include <sodium.h>
 
-#include "core/bytes.h"
 #include "core/err.h"
-#include "store.h"
+#include "registry_claims.h"
 
 _Static_assert(
     CLIENT_SECRET_HASH_LEN == crypto_hash_sha256_BYTES, "a secret's hash");
 
 #define ALL_OF_IPV4 "0.0.0.0/0"
-
-struct registry {
-	struct registry_conf conf;
-	struct ip_prefix pool;
-	struct store *store;
-	struct client **item;
-	size_t n, cap;
-	uint32_t next_host; /* in the pool: addresses are used in turn */
-
-	/* The change that is open. */
-	bool open;
-	size_t at; /* of before, or of after when there is no before */
-	struct client *before, *after;
-};
 
 static const struct wg_key no_key;
 
@@ -106,6 +91,7 @@ change(struct registry *r, size_t at, struct client *c, struct diag *d)
 	int err;
 
 	UK_ASSERT(!r->open && (old != NULL || c != NULL));
+	registry_end(r);
 	err = store_begin(r->store, d);
 	if (err == 0 && old == NULL)
 		err = store_add(r->store, c, d);
@@ -137,24 +123,15 @@ registry_changed(const struct registry *r)
 	return (struct registry_change){r->before, r->after};
 }
 
-static void
-end_change(struct registry *r)
-{
-	r->open = false;
-	r->before = NULL;
-	r->after = NULL;
-}
-
 int
 registry_keep(struct registry *r, struct diag *d)
 {
 	int err = r->open ? store_commit(r->store, d) : 0;
 
-	if (err < 0)
-		return err;
-	client_free(r->before);
-	end_change(r);
-	return 0;
+	if (err == 0)
+		r->open = false;
+	r->kept = err == 0;
+	return err;
 }
 
 void
@@ -174,11 +151,13 @@ registry_withdraw(struct registry *r)
 }
 
 void
-registry_undo(struct registry *r)
+registry_end(struct registry *r)
 {
 	registry_withdraw(r);
-	client_free(r->after);
-	end_change(r);
+	client_free(r->kept ? r->before : r->after);
+	r->kept = false;
+	r->before = NULL;
+	r->after = NULL;
 }
 
 /* A copy of the client at at, to be changed. NULL: out of memory. */
@@ -192,138 +171,6 @@ copy_of(const struct registry *r, size_t at)
 		c = NULL;
 	}
 	return c;
-}
-
-/* ---- addresses in the pool ---- */
-
-static uint32_t
-pool_hosts(const struct registry *r)
-{
-	return UINT32_MAX >> r->pool.bits;
-}
-
-static struct ip_prefix
-pool_address(const struct registry *r, uint32_t host)
-{
-	struct ip_prefix p = {.addr = r->pool.addr, .bits = 32};
-
-	store_be32(p.addr.b, load_be32(r->pool.addr.b) + host);
-	return p;
-}
-
-/* The hosts of the pool that a network covers. */
-struct span {
-	uint32_t first, last;
-};
-
-static struct span
-span_of(const struct registry *r, const struct ip_prefix *p)
-{
-	uint32_t first = load_be32(p->addr.b) - load_be32(r->pool.addr.b);
-
-	return (struct span){
-	    first, first + (p->bits == 32 ? 0 : UINT32_MAX >> p->bits)};
-}
-
-static int
-compare_spans(const void *a, const void *b)
-{
-	const struct span *x = a, *y = b;
-
-	return (x->first > y->first) - (x->first < y->first);
-}
-
-/* The first host from start on that no span covers; 0: none. The spans are in
- * order, and do not overlap. */
-static uint32_t
-first_gap(const struct span *s, size_t n, uint32_t start, uint32_t end)
-{
-	uint32_t host = start;
-
-	for (size_t i = 0; i < n; i++) {
-		if (s[i].last < host)
-			continue;
-		if (s[i].first > host)
-			break;
-		host = s[i].last + 1;
-	}
-	return host < end ? host : 0;
-}
-
-/* Addresses are given out in turn, so that one that was given back is not at
- * once somebody else's. */
-static int
-free_address(struct registry *r, struct ip_prefix *out, struct diag *d)
-{
-	const struct ip_prefix own = {r->conf.address.addr, 32};
-	char text[IP_PREFIX_TEXT_MAX];
-	struct span *s;
-	uint32_t host;
-	size_t n = 0;
-
-	for (size_t i = 0; i < r->n; i++)
-		n += r->item[i]->networks;
-	s = calloc(n + 1, sizeof(*s));
-	if (s == NULL)
-		return UK_ENOMEM;
-	s[0] = span_of(r, &own);
-	n = 1;
-	for (size_t i = 0; i < r->n; i++)
-		for (size_t k = 0; k < r->item[i]->networks; k++)
-			s[n++] = span_of(r, &r->item[i]->network[k]);
-	qsort(s, n, sizeof(*s), compare_spans);
-	host = first_gap(s, n, r->next_host, pool_hosts(r));
-	if (host == 0)
-		host = first_gap(s, n, 1, pool_hosts(r));
-	free(s);
-	if (host == 0) {
-		diag_error(d,
-		    "the pool %s is full: revoke a client, or give [Relay] "
-		    "Address a wider prefix",
-		    ip_prefix_format(&r->pool, text));
-		return UK_ELIMIT;
-	}
-	r->next_host = host + 1;
-	*out = pool_address(r, host);
-	return 0;
-}
-
-static bool
-overlap(const struct ip_prefix *a, const struct ip_prefix *b)
-{
-	return a->bits <= b->bits ? ip_prefix_contains(a, &b->addr)
-				  : ip_prefix_contains(b, &a->addr);
-}
-
-static int
-check_network(const struct registry *r, const struct client *c,
-    const struct ip_prefix *p, struct diag *d)
-{
-	const struct ip_prefix own = {r->conf.address.addr, 32};
-	char text[IP_PREFIX_TEXT_MAX], pool[IP_PREFIX_TEXT_MAX];
-
-	ip_prefix_format(p, text);
-	if (p->bits < r->pool.bits || !ip_prefix_contains(&r->pool, &p->addr)) {
-		diag_error(d,
-		    "the client %s has %s, which is not in the pool %s: give "
-		    "[Relay] Address the prefix that it had",
-		    c->name, text, ip_prefix_format(&r->pool, pool));
-		return UK_EINVAL;
-	}
-	if (overlap(p, &own)) {
-		diag_error(d, "the client %s has the relay's own address in %s",
-		    c->name, text);
-		return UK_EBUSY;
-	}
-	for (size_t i = 0; i < r->n; i++)
-		for (size_t k = 0; k < r->item[i]->networks; k++)
-			if (r->item[i] != c &&
-			    overlap(p, &r->item[i]->network[k])) {
-				diag_error(d, "%s of %s overlaps that of %s",
-				    text, c->name, r->item[i]->name);
-				return UK_EBUSY;
-			}
-	return 0;
 }
 
 /* ---- opening ---- */
@@ -343,38 +190,6 @@ take(void *arg, struct client *c)
 	return 0;
 }
 
-/* Overlaps were refused when the clients came in, and the file is ours alone;
- * what may have changed since is relay.conf. */
-static int
-check_pool(struct registry *r, struct diag *d)
-{
-	const struct ip_prefix own = {r->conf.address.addr, 32};
-	char text[IP_PREFIX_TEXT_MAX], pool[IP_PREFIX_TEXT_MAX];
-
-	r->next_host = 1;
-	for (size_t i = 0; i < r->n; i++)
-		for (size_t k = 0; k < r->item[i]->networks; k++) {
-			const struct ip_prefix *p = &r->item[i]->network[k];
-			struct span s;
-
-			if (p->bits < r->pool.bits ||
-			    !ip_prefix_contains(&r->pool, &p->addr) ||
-			    overlap(p, &own)) {
-				diag_error(d,
-				    "the client %s has %s, which does not fit "
-				    "[Relay] Address (the pool %s): write the "
-				    "address that it had before",
-				    r->item[i]->name, ip_prefix_format(p, text),
-				    ip_prefix_format(&r->pool, pool));
-				return UK_EINVAL;
-			}
-			s = span_of(r, p);
-			if (s.last >= r->next_host)
-				r->next_host = s.last + 1;
-		}
-	return 0;
-}
-
 int
 registry_open(struct registry **out, const char *path,
     const struct registry_conf *conf, struct diag *d)
@@ -390,7 +205,7 @@ registry_open(struct registry **out, const char *path,
 	if (err == 0)
 		err = store_load(r->store, take, r, d);
 	if (err == 0)
-		err = check_pool(r, d);
+		err = claims_pool(r, d);
 	if (err < 0) {
 		registry_close(r);
 		return err;
@@ -404,7 +219,7 @@ registry_close(struct registry *r)
 {
 	if (r == NULL)
 		return;
-	registry_undo(r);
+	registry_end(r);
 	for (size_t i = 0; i < r->n; i++)
 		client_free(r->item[i]);
 	free(r->item);
@@ -415,13 +230,11 @@ registry_close(struct registry *r)
 /* ---- [Peer] sections ---- */
 
 static void
-choose_name(const struct registry *r, struct client *c, const char *name)
+choose_name(struct registry *r, struct client *c, const char *name)
 {
-	unsigned i = 1;
-
 	snprintf(c->name, sizeof(c->name), "%s", name);
 	while (c->name[0] == '\0' || index_of(r, c->name) < r->n)
-		snprintf(c->name, sizeof(c->name), "peer-%u", i++);
+		snprintf(c->name, sizeof(c->name), "peer-%u", ++r->unnamed);
 }
 
 static int
@@ -456,9 +269,14 @@ import_peer(struct registry *r, const struct server_peer *p, uint64_t now_s,
 
 	if (err == 0) {
 		choose_name(r, c, p->name.s);
+		if (p->name.s[0] != '\0' && strcmp(c->name, p->name.s) != 0)
+			diag_warn(d,
+			    "the [Peer] %s is taken in as %s: there is a "
+			    "client of its name",
+			    p->name.s, c->name);
 		c->created_s = c->joined_s = now_s;
 		for (size_t i = 0; i < c->networks && err == 0; i++)
-			err = check_network(r, c, &c->network[i], d);
+			err = claims_network(r, c, &c->network[i], d);
 	}
 	if (err == 0)
 		err = store_add(r->store, c, d);
@@ -527,6 +345,12 @@ struct ip_prefix
 registry_pool(const struct registry *r)
 {
 	return r->pool;
+}
+
+const struct ip_addr *
+registry_relays(const struct registry *r)
+{
+	return &r->conf.global;
 }
 
 struct client *const *
@@ -692,7 +516,7 @@ begin_invitation(struct registry *r, const char *name, uint64_t now_s,
 	snprintf(c->name, sizeof(c->name), "%s", name);
 	c->created_s = now_s;
 	c->networks = 1;
-	err = free_address(r, &c->network[0], d);
+	err = claims_address(r, &c->network[0], d);
 	if (err < 0) {
 		free(c);
 		return err;
@@ -756,6 +580,7 @@ registry_join(struct registry *r, const struct enrol_request *request,
 	struct wg_key key;
 	struct client *c;
 
+	registry_end(r);
 	if (at == r->n)
 		return ENROL_UNKNOWN;
 	c = r->item[at];
@@ -787,107 +612,6 @@ registry_revoke(struct registry *r, const char *name, struct diag *d)
 
 /* ---- ways ---- */
 
-/* Who else has the address, or a port of it? */
-static int
-check_nobody_has(const struct registry *r, const struct client *c,
-    const struct ip_addr *a, struct diag *d)
-{
-	char text[IP_ADDR_TEXT_MAX], ports[CLIENT_FORWARD_TEXT_MAX];
-
-	ip_addr_format(a, text);
-	for (size_t i = 0; i < r->n; i++) {
-		const struct client *o = r->item[i];
-
-		if (strcmp(o->name, c->name) == 0 ||
-		    !ip_addr_equal(registry_global(r, o), a))
-			continue;
-		if (o->way != CLIENT_SHARED) {
-			diag_error(d, "%s is %s's already (%s)", text, o->name,
-			    client_way_name(o->way));
-			return UK_EBUSY;
-		}
-		if (o->forwards > 0) {
-			diag_error(d,
-			    "%s of %s is published for %s; `ukai-relay forward "
-			    "remove` first",
-			    client_forward_format(&o->forward[0], ports), text,
-			    o->name);
-			return UK_EBUSY;
-		}
-	}
-	return 0;
-}
-
-static int
-check_exclusive(
-    const struct registry *r, const struct ip_addr *a, struct diag *d)
-{
-	char text[IP_ADDR_TEXT_MAX];
-
-	if (ip_addr_equal(a, &r->conf.global) || r->conf.is_own(r->conf.arg, a))
-		return 0;
-	diag_error(d,
-	    "%s is not an address of this host: add it to the interface first "
-	    "(see `ip address`), or take `routed` if it is routed to this host",
-	    ip_addr_format(a, text));
-	return UK_EINVAL;
-}
-
-static int
-check_routed(const struct registry *r, const struct client *c,
-    const struct ip_addr *a, struct diag *d)
-{
-	char text[IP_ADDR_TEXT_MAX];
-
-	ip_addr_format(a, text);
-	if (ip_addr_equal(a, &r->conf.global)) {
-		diag_error(d,
-		    "%s is the relay's own: it cannot be routed to a client; "
-		    "take `exclusive`",
-		    text);
-		return UK_EINVAL;
-	}
-	if (r->conf.is_own(r->conf.arg, a)) {
-		diag_error(d,
-		    "this host has %s itself, and a routed address is the "
-		    "client's alone: remove it here (`ip address`), or take "
-		    "`exclusive`",
-		    text);
-		return UK_EINVAL;
-	}
-	if (c->forwards > 0) {
-		diag_error(d,
-		    "%s has forwards, and a routed client all ports itself: "
-		    "`ukai-relay forward remove` them first",
-		    c->name);
-		return UK_EBUSY;
-	}
-	return 0;
-}
-
-static int
-check_global(const struct registry *r, const struct client *c,
-    enum client_way way, const struct ip_addr *a, struct diag *d)
-{
-	char text[IP_ADDR_TEXT_MAX];
-	int err;
-
-	if (a->family != FAMILY_V4 || !conf_wg_is_host_address(a) ||
-	    ip_prefix_contains(&r->pool, a)) {
-		diag_error(d, "%s cannot be a client's global address",
-		    a->family != FAMILY_NONE ? ip_addr_format(a, text)
-					     : "nothing");
-		return UK_EINVAL;
-	}
-	err = way == CLIENT_EXCLUSIVE ? check_exclusive(r, a, d)
-				      : check_routed(r, c, a, d);
-	return err < 0 ? err : check_nobody_has(r, c, a, d);
-}
-
-/* The ports that c's forwards take on a: nobody else's, and not the host's. */
-static int check_forward(const struct registry *r, const struct client *c,
-    const struct ip_addr *a, const struct client_forward *f, struct diag *d);
-
 int
 registry_set_way(struct registry *r, const char *name, enum client_way way,
     const struct ip_addr *global, struct diag *d)
@@ -908,9 +632,9 @@ registry_set_way(struct registry *r, const char *name, enum client_way way,
 		return UK_EINVAL;
 	}
 	if (way != CLIENT_SHARED)
-		err = check_global(r, c, way, &a, d);
+		err = claims_global(r, c, way, &a, d);
 	for (size_t i = 0; i < c->forwards && err == 0; i++)
-		err = check_forward(r, c,
+		err = claims_forward(r, c,
 		    way == CLIENT_SHARED ? &r->conf.global : &a, &c->forward[i],
 		    d);
 	if (err < 0)
@@ -943,54 +667,6 @@ registry_limit(struct registry *r, const char *name, uint32_t rate_kbit,
 
 /* ---- forwards ---- */
 
-static int
-check_port_owners(const struct registry *r, const struct client *c,
-    const struct ip_addr *a, const struct client_forward *f, struct diag *d)
-{
-	char text[CLIENT_FORWARD_TEXT_MAX], addr[IP_ADDR_TEXT_MAX];
-
-	for (size_t i = 0; i < r->n; i++) {
-		const struct client *o = r->item[i];
-
-		if (strcmp(o->name, c->name) == 0 ||
-		    !ip_addr_equal(registry_global(r, o), a))
-			continue;
-		if (o->way != CLIENT_SHARED) {
-			diag_error(d, "all ports of %s are %s's (%s)",
-			    ip_addr_format(a, addr), o->name,
-			    client_way_name(o->way));
-			return UK_EBUSY;
-		}
-		for (size_t k = 0; k < o->forwards; k++)
-			if (client_forwards_overlap(f, &o->forward[k])) {
-				diag_error(d, "%s has %s already", o->name,
-				    client_forward_format(
-					&o->forward[k], text));
-				return UK_EBUSY;
-			}
-	}
-	return 0;
-}
-
-static int
-check_forward(const struct registry *r, const struct client *c,
-    const struct ip_addr *a, const struct client_forward *f, struct diag *d)
-{
-	/* The host's ports are those of its main address: what listens on all
-	 * addresses gives way on one that is a client's alone. */
-	if (ip_addr_equal(a, &r->conf.global))
-		for (unsigned port = f->first; port <= f->last; port++) {
-			const char *who = r->conf.reserved(
-			    r->conf.arg, f->protocol, (uint16_t)port);
-
-			if (who != NULL) {
-				diag_error(d, "port %u is %s", port, who);
-				return UK_EBUSY;
-			}
-		}
-	return check_port_owners(r, c, a, f, d);
-}
-
 int
 registry_forward_add(struct registry *r, const char *name,
     const struct client_forward *f, struct diag *d)
@@ -1010,6 +686,9 @@ registry_forward_add(struct registry *r, const char *name,
 		    name);
 		return UK_EINVAL;
 	}
+	err = claims_single(c, d);
+	if (err < 0)
+		return err;
 	for (size_t i = 0; i < c->forwards; i++)
 		if (client_forwards_overlap(f, &c->forward[i])) {
 			diag_error(d, "%s has %s already", name,
@@ -1021,7 +700,7 @@ registry_forward_add(struct registry *r, const char *name,
 		    CLIENT_FORWARDS_MAX);
 		return UK_ELIMIT;
 	}
-	err = check_forward(r, c, registry_global(r, c), f, d);
+	err = claims_forward(r, c, registry_global(r, c), f, d);
 	if (err < 0)
 		return err;
 	c = copy_of(r, at);

@@ -6,7 +6,7 @@
  *   registry_invite() ...   checks, changes memory and an open transaction
  *   registry_changed()      what it was and is: make the host agree
  *   registry_keep()         on the disk: now it may be confirmed
- *   registry_undo()         or all is as before
+ *   registry_end()          what was not kept is as before
  *
  * One change at a time. Errors come with a sentence in d that says why and who
  * is in the way: UK_ENOENT: no such client or forward; UK_EEXIST, UK_EBUSY:
@@ -30,6 +30,8 @@ struct registry_conf {
 	void *arg;
 	/* Is it an address of this host? */
 	bool (*is_own)(void *arg, const struct ip_addr *a);
+	/* Why it can be nobody's own: "is a router ..."; NULL: it can. */
+	const char *(*unroutable)(void *arg, const struct ip_addr *a);
 	/* Does the relay or this host need the port on its own addresses? Then
 	 * for what: "ssh", "the relay's own", "a program on this host". */
 	const char *(*reserved)(void *arg, uint8_t protocol, uint16_t port);
@@ -48,6 +50,7 @@ int registry_import(struct registry *r, const struct server_peers *peers,
     uint64_t now_s, size_t *n, struct diag *d);
 
 struct ip_prefix registry_pool(const struct registry *r);
+const struct ip_addr *registry_relays(const struct registry *r); /* global */
 /* In the order of their making; good until the next change. */
 struct client *const *registry_clients(const struct registry *r, size_t *n);
 const struct client *registry_find(const struct registry *r, const char *name);
@@ -101,14 +104,15 @@ struct registry_change {
 	const struct client *before; /* NULL: is new */
 	const struct client *after; /* NULL: is gone */
 };
-/* Both NULL: nothing was changed. Good until keep or undo. */
+/* Both NULL: nothing was changed. Good until the end. */
 struct registry_change registry_changed(const struct registry *r);
-/* On an error the change still stands in memory: undo it. */
+/* On an error the change still stands in memory: withdraw it. */
 int registry_keep(struct registry *r, struct diag *d);
 /* All is as it was before; registry_changed() still tells what is to be taken
- * back on the host, until registry_undo(). */
+ * back on the host. What was kept stays. */
 void registry_withdraw(struct registry *r);
-void registry_undo(struct registry *r); /* withdraws, where that was not done */
+/* Withdraws what was not kept. The next change does so, too. */
+void registry_end(struct registry *r);
 
 /* The address that visitors see a client at, and its forwards hold on. */
 const struct ip_addr *registry_global(

@@ -21,9 +21,9 @@
 #include "io/log.h"
 #include "io/service.h"
 #include "io/watch.h"
-#include "listeners.h"
 #include "metrics.h"
 #include "paths.h"
+#include "place.h"
 #include "stamps.h"
 #include "status.h"
 
@@ -32,6 +32,8 @@
 /* A program of this host that begins to listen on a port has it for itself
  * after so long at most (N1). */
 #define LOOK_EVERY (10 * UK_NS_PER_S)
+/* Reading what listens takes milliseconds, and a forward has up to 65,535 ports
+ * that are asked for one by one. */
 
 struct relay {
 	const struct server_conf *conf;
@@ -47,11 +49,13 @@ struct relay {
 	char table[NAT_TABLE_NAME_MAX];
 	struct nat_conf nat_conf;
 	struct watch *save_timer, *look_timer;
-	struct log_limit rules_complaint;
+	struct log_limit rules_complaint, enrol_complaint;
+	struct place place;
 
 	struct ctl *ctl;
 	struct admin admin;
 	struct welcome welcome;
+	char no_tokens[DIAG_TEXT]; /* why; "": nothing stands in the way */
 	struct tls_identity *identity;
 	struct enrol_link *enrol_link;
 	struct accept_protocol protocol;
@@ -98,6 +102,9 @@ save_is_due(void *arg)
 	watch_after(r->save_timer, SAVE_EVERY);
 }
 
+static int set_forwarding(struct relay *r, struct diag *d);
+
+/* Also links that came since. */
 static void
 look_is_due(void *arg)
 {
@@ -105,6 +112,7 @@ look_is_due(void *arg)
 	struct diag d;
 
 	diag_init(&d, NULL);
+	(void)set_forwarding(r, NULL);
 	if (apply_rules(&r->host, &d) < 0)
 		log_limited(&r->rules_complaint, clock_now().mono_ns, LOG_WARN,
 		    "cannot change the firewall rules: %s",
@@ -114,17 +122,32 @@ look_is_due(void *arg)
 
 /* ---- changes of the registry ---- */
 
+/* Whoever goes is off the disk first: his session cannot be given back. What
+ * is left of him in the rules goes with the next look. */
 static int
-settle(void *arg, struct diag *d)
+settle_end(struct relay *r, const struct registry_change *c, struct diag *d)
 {
-	struct relay *r = arg;
-	const struct registry_change c = registry_changed(r->host.registry);
-	const struct registry_change back = {c.after, c.before};
-	int err = 0;
+	int err = registry_keep(r->host.registry, d);
+	struct diag why;
 
-	if (c.before == NULL && c.after == NULL)
-		return 0;
-	err = apply_change(&r->host, &c, d);
+	if (err < 0)
+		return err;
+	diag_init(&why, NULL);
+	if (apply_change(&r->host, c, &why) < 0)
+		diag_warn(d, "%s is revoked, but not all of it is undone: %s",
+		    c->before->name,
+		    why.n > 0 ? why.entry[0].text : "out of memory");
+	return 0;
+}
+
+/* Nothing is taken from the host that cannot be given back before it is on the
+ * disk. */
+static int
+settle_change(struct relay *r, const struct registry_change *c, struct diag *d)
+{
+	const struct registry_change back = {c->after, c->before};
+	int err = apply_change(&r->host, c, d);
+
 	if (err == 0)
 		err = registry_keep(r->host.registry, d);
 	if (err == 0)
@@ -134,7 +157,23 @@ settle(void *arg, struct diag *d)
 	/* What is there was there before: it can be again. */
 	registry_withdraw(r->host.registry);
 	(void)apply_change(&r->host, &back, NULL);
-	registry_undo(r->host.registry);
+	return err;
+}
+
+static int
+settle(void *arg, struct diag *d)
+{
+	struct relay *r = arg;
+	const struct registry_change c = registry_changed(r->host.registry);
+	int err = 0;
+
+	if (c.after != NULL)
+		err = settle_change(r, &c, d);
+	else if (c.before != NULL)
+		err = settle_end(r, &c, d);
+	if (err == 0)
+		apply_flows(&r->host, &c);
+	registry_end(r->host.registry);
 	return err;
 }
 
@@ -143,13 +182,15 @@ enrol(void *arg, const struct enrol_request *request,
     const struct endpoint *from, struct enrol_answer *answer)
 {
 	const struct client *c = NULL;
+	char text[ENDPOINT_TEXT_MAX];
 	struct relay *r = arg;
 	struct diag d;
+	bool is_new;
 
-	(void)from;
 	diag_init(&d, NULL);
 	answer->status = registry_join(r->host.registry, request,
 	    clock_now().wall_ns / UK_NS_PER_S, &c, &d);
+	is_new = registry_changed(r->host.registry).after != NULL;
 	if (answer->status == ENROL_OK && settle(r, &d) < 0)
 		answer->status = ENROL_FAILED;
 	if (answer->status == ENROL_OK &&
@@ -157,7 +198,13 @@ enrol(void *arg, const struct enrol_request *request,
 		enrol_answer_fini(answer);
 		answer->status = ENROL_FAILED;
 	}
-	log_diag(&d);
+	if (answer->status == ENROL_OK && is_new)
+		log_msg(LOG_INFO, "%s joined from %s", c->name,
+		    endpoint_format(from, text));
+	/* Whoever has a token can ask again and again. */
+	if (d.n > 0)
+		log_limited(&r->enrol_complaint, clock_now().mono_ns, LOG_ERROR,
+		    "enrolment: %s", d.entry[0].text);
 }
 
 /* ---- the control socket ---- */
@@ -204,6 +251,14 @@ status_of(void *arg)
 	return o;
 }
 
+static void
+kept(void *arg, struct text *out)
+{
+	struct relay *r = arg;
+
+	place_kept(&r->place, out);
+}
+
 static void *
 control_open(void *arg)
 {
@@ -238,6 +293,7 @@ make_plan(struct relay *r, struct diag *d)
 {
 	int err = netcfg_open(&r->host.netcfg, d);
 
+	r->place.netcfg = r->host.netcfg;
 	return err < 0 ? err : plan_make(&r->plan, r->conf, r->host.netcfg, d);
 }
 
@@ -308,96 +364,16 @@ configure(struct relay *r, struct diag *d)
 
 /* ---- the registry ---- */
 
-static bool
-compare_address(
-    void *arg, unsigned ifindex, const struct ip_addr *a, uint8_t bits)
-{
-	const struct ip_addr **wanted = arg;
-
-	(void)ifindex;
-	(void)bits;
-	if (ip_addr_equal(a, *wanted))
-		*wanted = NULL;
-	return *wanted != NULL;
-}
-
-static bool
-is_own(void *arg, const struct ip_addr *a)
-{
-	struct relay *r = arg;
-	const struct ip_addr *wanted = a;
-
-	return netcfg_addr_each(r->host.netcfg, compare_address, &wanted) ==
-		   0 &&
-	       wanted == NULL;
-}
-
-static bool
-is_reserved(const struct server_conf *c, uint16_t port)
-{
-	const struct server_port_ranges *l = &c->reserved_ports;
-
-	for (size_t i = 0; i < l->n; i++)
-		if (l->item[i].first <= port && port <= l->item[i].last)
-			return true;
-	return false;
-}
-
-static const char *
-reserved(void *arg, uint8_t protocol, uint16_t port)
-{
-	const struct relay *r = arg;
-	bool tcp = protocol == IPPROTO_TCP;
-	struct listeners l;
-
-	if (!tcp && port == r->conf->listen_port)
-		return "the relay's own, for WireGuard";
-	if (tcp && port == r->conf->tls_port)
-		return "the relay's own, for enrolment";
-	if (tcp && port == 22)
-		return "for ssh to this host";
-	if (is_reserved(r->conf, port))
-		return "among the ReservedPorts of relay.conf";
-	listeners_read(&l);
-	return port_set_has(tcp ? &l.tcp : &l.udp, port)
-		   ? "in use by a program on this host"
-		   : NULL;
-}
-
-/* Ports named to a person. */
-#define KEPT_MAX 64
-
-static void
-kept(void *arg, struct text *out)
-{
-	const struct relay *r = arg;
-	const struct server_port_ranges *l = &r->conf->reserved_ports;
-	struct port_set p = {{0}};
-	struct listeners listening;
-
-	listeners_read(&listening);
-	listeners_services(&listening, &p);
-	port_set_add(&p, 22);
-	port_set_add(&p, r->conf->listen_port);
-	if (r->conf->tls_port != 0)
-		port_set_add(&p, r->conf->tls_port);
-	for (size_t i = 0; i < l->n; i++)
-		for (unsigned port = l->item[i].first; port <= l->item[i].last;
-		     port++)
-			port_set_add(&p, (uint16_t)port);
-	if (port_set_format(&p, 1, KEPT_MAX, out) > KEPT_MAX)
-		text_add(out, ", ...");
-}
-
 static int
 open_registry(struct relay *r, struct diag *d)
 {
 	const struct registry_conf c = {.address = r->conf->address.ifaddr,
 	    .global = r->plan.global,
 	    .public_key = r->stamps.relay,
-	    .arg = r,
-	    .is_own = is_own,
-	    .reserved = reserved};
+	    .arg = &r->place,
+	    .is_own = place_has,
+	    .unroutable = place_unroutable,
+	    .reserved = place_reserved};
 	int err = paths_registry(r->registry_path, r->conf, d);
 	size_t n = 0;
 
@@ -444,6 +420,20 @@ set_address(struct relay *r, struct diag *d)
 	    &a->addr, a->bits, false, d);
 }
 
+/* A kernel without nftables' arp family still serves. */
+static void
+hide_pool(struct relay *r, struct diag *d)
+{
+	struct text arp = {.s = NULL};
+
+	nat_arp(r->host.nat, &arp);
+	if (arp.failed || hostfw_run(r->host.fw, arp.s, NULL) < 0)
+		diag_warn(d,
+		    "this kernel cannot filter ARP by nftables: hosts on a "
+		    "link of this one may learn the tunnel's address");
+	text_fini(&arp);
+}
+
 /* Before the interface is up: no packet ever passes without the rules. */
 static int
 set_firewall(struct relay *r, struct diag *d)
@@ -460,6 +450,10 @@ set_firewall(struct relay *r, struct diag *d)
 	    .global = r->plan.global,
 	    .listen_port = r->conf->listen_port,
 	    .tls_port = r->conf->tls_port,
+	    .metrics_port = ip_addr_equal(&r->conf->metrics.addr,
+				&r->conf->address.ifaddr.addr)
+				? r->conf->metrics.port
+				: 0,
 	    .reserved = &r->conf->reserved_ports,
 	    .groups = &r->conf->groups,
 	    .client_to_client = r->conf->allow_client_to_client,
@@ -474,6 +468,8 @@ set_firewall(struct relay *r, struct diag *d)
 	text_fini(&body);
 	if (err == 0)
 		err = apply_rules(&r->host, d);
+	if (err == 0)
+		hide_pool(r, d);
 	/* Refused rules are no mistake of the user's. */
 	return err == UK_EINVAL ? UK_ESYS : err;
 }
@@ -505,45 +501,31 @@ host_forwards(void)
 	return c != '0';
 }
 
-/* Turning ip_forward on and off again leaves every interface's own
- * "forwarding" 0 and "accept_redirects" 1, whatever they were (the kernel's
- * inet_forward_change()). Each is given that last value first: the journal
- * holds what it was, and in reverse order finds what it expects. */
-static int
-note_forwarding(struct relay *r, struct diag *d)
-{
-	struct if_nameindex *links = if_nameindex();
-	char name[32 + IF_NAMESIZE + 16];
-	struct if_nameindex *l = links;
-	int err = undo_sysctl(
-	    r->host.undo, "net/ipv4/conf/all/accept_redirects", "1", d);
-
-	if (err == 0)
-		err = undo_sysctl(
-		    r->host.undo, "net/ipv4/conf/default/forwarding", "0", d);
-	for (; l != NULL && l->if_index != 0 && err == 0; l++) {
-		snprintf(name, sizeof(name), "net/ipv4/conf/%s/forwarding",
-		    l->if_name);
-		/* One that goes away meanwhile needs no undoing. */
-		if (l->if_index != tunnel_ifindex(r->host.tunnel))
-			(void)undo_sysctl(r->host.undo, name, "0", NULL);
-	}
-	if (links != NULL)
-		if_freenameindex(links);
-	return err;
-}
-
+/* Of every link, and not of the whole host (ip_forward): what other software
+ * switches on there later, for itself, stays when we end. */
 static int
 set_forwarding(struct relay *r, struct diag *d)
 {
+	struct if_nameindex *links, *l;
+	char name[32 + IF_NAMESIZE + 16];
 	int err = 0;
 
 	if (host_forwards())
 		return 0;
-	err = note_forwarding(r, d);
-	if (err < 0)
-		return err;
-	return undo_sysctl(r->host.undo, "net/ipv4/ip_forward", "1", d);
+	links = if_nameindex();
+	if (links == NULL)
+		return UK_ENOMEM;
+	for (l = links; l->if_index != 0 && err == 0; l++) {
+		snprintf(name, sizeof(name), "net/ipv4/conf/%s/forwarding",
+		    l->if_name);
+		if (l->if_index == r->plan.uplink)
+			err = undo_sysctl(r->host.undo, name, "1", d);
+		else if (strcmp(l->if_name, "lo") != 0)
+			/* One may go away meanwhile. */
+			(void)undo_sysctl(r->host.undo, name, "1", NULL);
+	}
+	if_freenameindex(links);
+	return err;
 }
 
 static int
@@ -563,6 +545,7 @@ open_control(struct relay *r, struct diag *d)
 	r->admin = (struct admin){.registry = r->host.registry,
 	    .registry_path = r->registry_path,
 	    .welcome = &r->welcome,
+	    .no_tokens = r->no_tokens[0] != '\0' ? r->no_tokens : NULL,
 	    .arg = r,
 	    .settle = settle,
 	    .kept = kept};
@@ -622,6 +605,7 @@ listen_for_clients(struct relay *r, struct diag *d)
 static int
 open_enrolment(struct relay *r, struct diag *d)
 {
+	char text[IP_ADDR_TEXT_MAX];
 	struct diag why;
 	int err;
 
@@ -630,16 +614,29 @@ open_enrolment(struct relay *r, struct diag *d)
 	    .udp_port = tunnel_port(r->host.tunnel),
 	    .mtu = r->conf->mtu,
 	    .public_key = r->stamps.relay};
+	if (r->conf->public_v6.family != FAMILY_NONE)
+		r->welcome.v6 = r->conf->public_v6;
+	if (r->conf->public_v4.family != FAMILY_NONE)
+		r->welcome.v4 = r->conf->public_v4;
+	else if (plan_is_private(&r->plan.global))
+		diag_warn(d,
+		    "clients are told to call %s, which is no global address; "
+		    "if the provider translates it, set PublicAddress",
+		    ip_addr_format(&r->plan.global, text));
 	ip_ifaddr_prefix(&r->conf->address.ifaddr, &r->welcome.pool);
-	if (r->conf->tls_port == 0)
+	if (r->conf->tls_port == 0) {
+		snprintf(r->no_tokens, sizeof(r->no_tokens),
+		    "relay.conf says TlsPort = off");
 		return 0;
+	}
 	diag_init(&why, NULL);
 	err = load_identity(r, &why);
 	if (err == 0)
 		err = listen_for_clients(r, &why);
 	if (err < 0) {
-		diag_warn(d, "nobody can enrol: %s",
+		snprintf(r->no_tokens, sizeof(r->no_tokens), "%s",
 		    why.n > 0 ? why.entry[0].text : uk_strerror(err));
+		diag_warn(d, "nobody can enrol: %s", r->no_tokens);
 		return err == UK_ENOMEM ? err : 0;
 	}
 	tls_identity_pin(r->identity, r->welcome.pin);
@@ -688,6 +685,8 @@ relay_open(struct relay **out, uv_loop_t *loop, const struct server_conf *c,
 	if (r != NULL) {
 		r->conf = c;
 		r->host.plan = &r->plan;
+		place_init(&r->place, c);
+		r->host.place = &r->place;
 		r->loop = loop;
 		r->since_s = clock_now().wall_ns / UK_NS_PER_S;
 	}
@@ -717,14 +716,15 @@ relay_close(struct relay *r, struct diag *d)
 	tls_identity_free(r->identity);
 	if (r->host.undo != NULL)
 		(void)undo_all(r->host.undo, r->host.netcfg, d);
-	hostfw_close(r->host.fw);
-	nat_free(r->host.nat);
 	conntrack_free(r->host.conntrack);
 	registry_close(r->host.registry);
 	if (r->stamps_path[0] != '\0')
 		save_stamps(r, d);
 	stamps_fini(&r->stamps);
 	tunnel_close(r->host.tunnel);
+	/* No packet of a client ever passes without the rules. */
+	hostfw_close(r->host.fw);
+	nat_free(r->host.nat);
 	undo_close(r->host.undo);
 	netcfg_close(r->host.netcfg);
 	free(r);

@@ -2,8 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -13,6 +11,7 @@
 
 #include "core/err.h"
 #include "core/value.h"
+#include "host/durable.h"
 #include "host/os_err.h"
 
 #define FIRST_WORDS "ukai-stamps 1 "
@@ -289,79 +288,18 @@ stamps_load(struct stamps *s, const char *path, struct diag *d)
 	return err;
 }
 
-static int
-write_all(int fd, const char *b, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = write(fd, b, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		b += n;
-		len -= (size_t)n;
-	}
-	return fsync(fd);
-}
-
-static int
-sync_directory(const char *path)
-{
-	char copy[PATH_MAX];
-	int fd, r;
-
-	snprintf(copy, sizeof(copy), "%s", path);
-	fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return -1;
-	r = fsync(fd);
-	close(fd);
-	return r;
-}
-
-/* Write beside the file, sync, rename (S2). Returns 0 or -errno. */
-static int
-replace_file(const char *path, const char *b, size_t len)
-{
-	char new[PATH_MAX];
-	int fd, r;
-
-	if ((size_t)snprintf(new, sizeof(new), "%s.new", path) >= sizeof(new))
-		return -ENAMETOOLONG;
-	(void)unlink(new); /* of a killed predecessor */
-	fd = open(new, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return -errno;
-	r = write_all(fd, b, len) < 0 ? -errno : 0;
-	close(fd);
-	if (r == 0 && rename(new, path) < 0)
-		r = -errno;
-	if (r < 0)
-		(void)unlink(new);
-	else if (sync_directory(path) < 0)
-		r = -errno;
-	return r;
-}
-
 int
 stamps_save(struct stamps *s, const char *path, struct diag *d)
 {
 	struct text t = {.s = NULL};
 	int err = stamps_format(s, &t);
-	int r = 0;
 
 	if (err == 0)
-		r = replace_file(path, t.s, t.len);
+		err = durable_replace(path, t.s, t.len, d);
 	text_fini(&t);
-	if (err < 0)
-		return err;
-	if (r < 0) {
-		diag_error(d, "cannot write %s: %s", path, strerror(-r));
-		return os_err(-r);
-	}
-	s->changed = false;
-	return 0;
+	if (err == 0)
+		s->changed = false;
+	return err;
 }
 
 void

@@ -161,6 +161,8 @@ add_relay(json_t *o, const struct status *s)
 		s->plan->uplink != 0 ? s->plan->uplink_name : NULL));
 	o = tunnel_status_put(o, "client_to_client",
 	    json_boolean(s->conf->allow_client_to_client));
+	o = tunnel_status_put(
+	    o, "groups", json_integer((json_int_t)s->conf->groups.n));
 	o = tunnel_status_put(o, "tls_port",
 	    s->enrolment != NULL ? json_integer(s->conf->tls_port)
 				 : json_null());
@@ -235,6 +237,7 @@ void
 status_print(const json_t *o, uint64_t now_s, FILE *to)
 {
 	const char *uplink = tunnel_status_text(o, "uplink", NULL);
+	bool all = json_is_true(json_object_get(o, "client_to_client"));
 	size_t invited = json_array_size(json_object_get(o, "invited"));
 
 	tunnel_status_head(o, to);
@@ -254,10 +257,12 @@ status_print(const json_t *o, uint64_t now_s, FILE *to)
 	    tunnel_status_text(o, "global_address", "?"),
 	    uplink != NULL ? " by " : ", no route yet",
 	    uplink != NULL ? uplink : "");
-	tunnel_status_line(to, 1, "clients", "%zu, %s reach each other",
+	tunnel_status_line(to, 1, "clients", "%zu, %s reach each other%s",
 	    json_array_size(json_object_get(o, "peers")),
-	    json_is_true(json_object_get(o, "client_to_client")) ? "may"
-								 : "may not");
+	    all ? "may" : "may not",
+	    !all && tunnel_status_number(o, "groups") > 0
+		? ", but for members of a group"
+		: "");
 	if (invited > 0)
 		tunnel_status_line(to, 1, "invited", "%zu more", invited);
 	tunnel_status_rest(o, now_s, print_client, to);
@@ -314,6 +319,20 @@ status_clients(const json_t *status)
 	return all;
 }
 
+bool
+status_has_client(const json_t *status, const char *name)
+{
+	json_t *all = status_clients(status);
+	bool found = false;
+
+	for (size_t i = 0; i < json_array_size(all) && !found; i++)
+		found = strcmp(tunnel_status_text(
+				   json_array_get(all, i), "name", ""),
+			    name) == 0;
+	json_decref(all);
+	return found;
+}
+
 void
 status_print_clients(const json_t *status, uint64_t now_s, FILE *to)
 {
@@ -363,6 +382,8 @@ status_print_forwards(const json_t *status, const char *name, FILE *to)
 	json_t *list = status_forwards(status, name);
 	char text[64];
 
+	if (json_array_size(list) == 0)
+		fputs("nothing is published\n", to);
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const json_t *f = json_array_get(list, i);
 

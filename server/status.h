@@ -2,7 +2,7 @@
  * io/tunnel_status.h, and besides
  *
  *   {"pid", "address", "pool", "global_address", "uplink",
- *    "client_to_client", "tls_port", "nat_ports",
+ *    "client_to_client", "groups", "tls_port", "nat_ports",
  *    "enrolment": {COUNTER: N, ...},
  *    "peers": [{"name", "tunnel_address", "way", "global_address",
  *        "rate_kbit", "connections", "joined", "nat_ports", "flows",
@@ -43,6 +43,7 @@ void status_print(const json_t *status, uint64_t now_s, FILE *to);
 /* Clients, joined and invited, a line each; as a list for programs. */
 void status_print_clients(const json_t *status, uint64_t now_s, FILE *to);
 json_t *status_clients(const json_t *status);
+bool status_has_client(const json_t *status, const char *name);
 
 /* Forwards of one client, NULL: of all; as a list of objects with "name" and
  * "global_address" besides. */

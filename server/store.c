@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "core/err.h"
+#include "host/durable.h"
 #include "host/os_err.h"
 #include "store_file.h"
 
@@ -362,15 +363,9 @@ static int
 sync_file(const char *path, struct diag *d)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	int err = 0;
+	int r = fd < 0 ? -errno : durable_close(fd, 0);
 
-	if (fd < 0 || fsync(fd) < 0) {
-		diag_error(d, "%s: cannot sync it: %s", path, strerror(errno));
-		err = UK_ESYS;
-	}
-	if (fd >= 0)
-		close(fd);
-	return err;
+	return r < 0 ? os_err_tell(-r, path, "sync it", d) : 0;
 }
 
 /* Under a name of its own first, so that what stands at path is whole. */
@@ -394,11 +389,8 @@ store_backup(struct store *s, const char *path, struct diag *d)
 		return UK_EEXIST;
 	}
 	fd = mkostemp(new, O_CLOEXEC); /* 0600 */
-	if (fd < 0) {
-		err = errno;
-		diag_error(d, "%s: cannot make it: %s", path, strerror(err));
-		return os_err(err);
-	}
+	if (fd < 0)
+		return os_err_tell(errno, path, "make it", d);
 	close(fd);
 	err = copy_pages(s->db, new, d);
 	if (err == 0)

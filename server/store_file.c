@@ -12,21 +12,13 @@
 #include <sodium.h>
 
 #include "core/base.h"
+#include "host/durable.h"
 #include "host/os_err.h"
 
 /* What SQLite keeps beside a database. */
 static const char *const beside[] = {"-wal", "-shm", "-journal"};
 
 #define KEPT ".before-restore"
-
-static int
-system_error(const char *path, const char *what, struct diag *d)
-{
-	int err = errno;
-
-	diag_error(d, "%s: cannot %s: %s", path, what, strerror(err));
-	return os_err(err);
-}
 
 int
 store_file_name(char name[static PATH_MAX], const char *path,
@@ -70,11 +62,11 @@ check_folder(const char *path, struct diag *d)
 	if (fd < 0 && errno == ENOENT && mkdir(folder, 0700) == 0)
 		fd = open_folder(path, folder);
 	if (fd < 0)
-		return system_error(folder, "open it", d);
+		return os_err_tell(errno, folder, "open it", d);
 	r = fstat(fd, &st);
 	close(fd);
 	if (r < 0)
-		return system_error(folder, "look at it", d);
+		return os_err_tell(errno, folder, "look at it", d);
 	if (st.st_uid != geteuid() && st.st_uid != 0) {
 		diag_error(d, "%s belongs to another user; run: chown root %s",
 		    folder, folder);
@@ -102,14 +94,17 @@ store_file_claim(const char *path, struct diag *d)
 		return err;
 	fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
-		return system_error(name, "open it", d);
+		return os_err_tell(errno, name, "open it", d);
 	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
 		return fd;
 	if (errno == EWOULDBLOCK) {
-		diag_error(d, "another process has the registry %s open", path);
+		diag_error(d,
+		    "another process has the registry %s open: a relay that "
+		    "runs? Then `systemctl stop ukai-relay` first",
+		    path);
 		err = UK_EBUSY;
 	} else {
-		err = system_error(name, "lock it", d);
+		err = os_err_tell(errno, name, "lock it", d);
 	}
 	close(fd);
 	return err;
@@ -121,8 +116,9 @@ store_file_check(const char *path, struct diag *d)
 	struct stat st;
 
 	if (lstat(path, &st) < 0)
-		return errno == ENOENT ? 0
-				       : system_error(path, "look at it", d);
+		return errno == ENOENT
+			   ? 0
+			   : os_err_tell(errno, path, "look at it", d);
 	if (!S_ISREG(st.st_mode)) {
 		diag_error(d, "%s is not a regular file", path);
 		return UK_EPERM;
@@ -148,7 +144,7 @@ store_file_create(const char *path, struct diag *d)
 	    path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 
 	if (fd < 0)
-		return system_error(path, "make it", d);
+		return os_err_tell(errno, path, "make it", d);
 	close(fd);
 	return 0;
 }
@@ -167,22 +163,6 @@ is_in_use(int fd)
 }
 
 static int
-write_all(int fd, const char *b, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = write(fd, b, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		b += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
-static int
 copy_bytes(int from, int to)
 {
 	char b[65536];
@@ -193,22 +173,21 @@ copy_bytes(int from, int to)
 		n = read(from, b, sizeof(b));
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n < 0 || write_all(to, b, (size_t)n) < 0)
-			r = -1;
+		r = n < 0 ? -errno : durable_write(to, b, (size_t)n);
 	} while (n != 0 && r == 0);
 	sodium_memzero(b, sizeof(b)); /* preshared keys were in it */
-	return r == 0 ? fsync(to) : -1;
+	return r;
 }
 
 /* from is the caller's to close. */
 static int
 copy_open(int from, const char *name, const char *to, struct diag *d)
 {
-	int fd, err = 0;
 	struct stat st;
+	int fd, r;
 
 	if (fstat(from, &st) < 0)
-		return system_error(name, "look at it", d);
+		return os_err_tell(errno, name, "look at it", d);
 	if (!S_ISREG(st.st_mode)) {
 		diag_error(d, "%s is not a regular file", name);
 		return UK_EINVAL;
@@ -223,11 +202,9 @@ copy_open(int from, const char *name, const char *to, struct diag *d)
 	fd = open(
 	    to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
-		return system_error(to, "make it", d);
-	if (copy_bytes(from, fd) < 0)
-		err = system_error(to, "copy to it", d);
-	close(fd);
-	return err;
+		return os_err_tell(errno, to, "make it", d);
+	r = durable_close(fd, copy_bytes(from, fd));
+	return r < 0 ? os_err_tell(-r, to, "copy to it", d) : 0;
 }
 
 static int
@@ -240,7 +217,7 @@ copy_one(const char *from, const char *to, bool needed, struct diag *d)
 	if (fd < 0 && errno == ENOENT && !needed)
 		return 0;
 	if (fd < 0)
-		return system_error(from, "open it", d);
+		return os_err_tell(errno, from, "open it", d);
 	err = copy_open(fd, from, to, d);
 	close(fd);
 	return err;
@@ -275,16 +252,9 @@ store_file_remove(const char *path)
 static int
 sync_folder(const char *path, struct diag *d)
 {
-	char folder[PATH_MAX];
-	int fd = open_folder(path, folder);
-	int err = 0;
+	int r = durable_sync_parent(path);
 
-	if (fd < 0)
-		return system_error(folder, "open it", d);
-	if (fsync(fd) < 0)
-		err = system_error(folder, "sync it", d);
-	close(fd);
-	return err;
+	return r < 0 ? os_err_tell(-r, path, "sync its folder", d) : 0;
 }
 
 int
@@ -296,7 +266,7 @@ store_file_put(const char *path, struct diag *d)
 	if (err < 0)
 		return err;
 	if (rename(new, path) < 0)
-		return system_error(path, "replace it", d);
+		return os_err_tell(errno, path, "replace it", d);
 	return sync_folder(path, d);
 }
 
@@ -320,7 +290,7 @@ static int
 unlink_if_there(const char *path, struct diag *d)
 {
 	if (unlink(path) < 0 && errno != ENOENT)
-		return system_error(path, "remove it", d);
+		return os_err_tell(errno, path, "remove it", d);
 	return 0;
 }
 
@@ -328,7 +298,7 @@ static int
 link_if_there(const char *path, const char *as, struct diag *d)
 {
 	if (link(path, as) < 0 && errno != ENOENT)
-		return system_error(as, "make it", d);
+		return os_err_tell(errno, as, "make it", d);
 	return 0;
 }
 
@@ -366,26 +336,14 @@ store_file_exchange(const char *path, struct diag *d)
 	return err;
 }
 
-/* Some network file systems cannot rename like this, but link. */
-static int
-rename_new(const char *from, const char *to)
-{
-	if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
-		return 0;
-	if (errno != EINVAL || link(from, to) < 0)
-		return -1;
-	return unlink(from);
-}
-
 int
 store_file_put_new(const char *from, const char *path, struct diag *d)
 {
-	int err;
+	int err = durable_rename_new(from, path);
 
-	if (rename_new(from, path) < 0) {
-		err = system_error(path, "make it", d);
+	if (err < 0) {
 		(void)unlink(from);
-		return err;
+		return os_err_tell(-err, path, "make it", d);
 	}
 	err = sync_folder(path, d);
 	if (err < 0)

@@ -19,8 +19,7 @@ int store_err(int rc);
 /* Tell what SQLite says: "WHAT: WORDS". Returns store_err(rc). */
 int store_failed(sqlite3 *db, const char *what, int rc, struct diag *d);
 /* Run statements without parameters. */
-int store_run(
-    sqlite3 *db, const char *sql, const char *what, struct diag *d);
+int store_run(sqlite3 *db, const char *sql, const char *what, struct diag *d);
 /* The number that a query answers, a PRAGMA mostly. Returns SQLite's result. */
 int store_number(sqlite3 *db, const char *sql, int64_t *n);
 
@@ -46,8 +45,8 @@ int store_schema_check(sqlite3 *db, const struct store_schema *schema,
     const char *name, const char *remedy, struct diag *d);
 
 /* Tell that the file could not be read, and whether it is to blame. */
-int store_unreadable(sqlite3 *db, const char *name, const char *remedy, int rc,
-    struct diag *d);
+int store_unreadable(
+    sqlite3 *db, const char *name, const char *remedy, int rc, struct diag *d);
 
 /* store_open() with another schema. */
 int store_open_as(struct store **s, const char *path,

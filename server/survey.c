@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <jansson.h>
 #include <nftables/libnftables.h>
 
 #include "core/err.h"
@@ -459,24 +460,74 @@ complain(int err, struct diag *d)
 		    "possible");
 }
 
+/* Add a table's objects to list. */
+static int
+ask_nft_table(struct nft_ctx *nft, const char *table, json_t *list)
+{
+	char command[256];
+	json_t *root;
+	int err = UK_EPROTO;
+
+	snprintf(command, sizeof(command), "list table %s", table);
+	if (nft_run_cmd_from_buffer(nft, command) != 0)
+		return UK_ESYS;
+	root = json_loads(nft_ctx_get_output_buffer(nft), 0, NULL);
+	if (root != NULL &&
+	    json_array_extend(list, json_object_get(root, "nftables")) == 0)
+		err = 0;
+	json_decref(root);
+	return err;
+}
+
+/* Table by table and without our own: nft 1.0.6 of Debian 12 writes, as JSON,
+ * nonsense for tables that have an owner. */
+static void
+ask_nft_tables(struct nft_ctx *nft, char *tables, json_t *list, struct diag *d)
+{
+	char *rest = NULL;
+
+	for (char *line = strtok_r(tables, "\n", &rest); line != NULL;
+	     line = strtok_r(NULL, "\n", &rest)) {
+		char family[16], name[128];
+
+		if (sscanf(line, "table %15s %127s", family, name) != 2 ||
+		    strncmp(name, "ukai-", 5) == 0)
+			continue;
+		if (ask_nft_table(nft, line + strlen("table "), list) < 0)
+			diag_warn(d,
+			    "cannot read the rules of table %s %s; see `nft "
+			    "list table %s %s`",
+			    family, name, family, name);
+	}
+}
+
 static void
 ask_nft(struct survey_rules *r, struct diag *d)
 {
 	struct nft_ctx *nft = nft_ctx_new(NFT_CTX_DEFAULT);
-	const char *text;
+	json_t *root = json_pack("{s:[]}", "nftables");
+	char *tables = NULL, *text;
 
-	if (nft == NULL)
-		return;
-	nft_ctx_output_set_flags(nft, NFT_CTX_OUTPUT_JSON);
 	errno = 0;
-	if (nft_ctx_buffer_output(nft) != 0 || nft_ctx_buffer_error(nft) != 0 ||
-	    nft_run_cmd_from_buffer(nft, "list ruleset") != 0) {
+	if (nft == NULL || nft_ctx_buffer_output(nft) != 0 ||
+	    nft_ctx_buffer_error(nft) != 0 ||
+	    nft_run_cmd_from_buffer(nft, "list tables") != 0)
 		complain(errno, d);
-	} else {
-		text = nft_ctx_get_output_buffer(nft);
-		(void)ruleset_parse_nft(&r->nft, text, strlen(text));
+	else
+		tables = strdup(nft_ctx_get_output_buffer(nft));
+	if (tables != NULL) {
+		nft_ctx_output_set_flags(nft, NFT_CTX_OUTPUT_JSON);
+		ask_nft_tables(
+		    nft, tables, json_object_get(root, "nftables"), d);
+		text = json_dumps(root, JSON_COMPACT);
+		if (text != NULL)
+			(void)ruleset_parse_nft(&r->nft, text, strlen(text));
+		free(text);
 	}
-	nft_ctx_free(nft);
+	free(tables);
+	json_decref(root);
+	if (nft != NULL)
+		nft_ctx_free(nft);
 }
 
 void

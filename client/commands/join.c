@@ -127,6 +127,12 @@ parse(struct options *o, struct join_setup *s, int argc, char **argv)
 		else if (c != 'l' || add_locals(s, optarg) < 0)
 			return UK_EINVAL;
 	}
+	if (argc - optind > 1 && strncmp(argv[optind], "ukai", 4) == 0) {
+		fputs("ukai: error: the token is in pieces: it is one line "
+		      "without blanks\n",
+		    stderr);
+		return UK_EINVAL;
+	}
 	if (argc - optind != 1) {
 		fputs(usage, stderr);
 		return UK_EINVAL;
@@ -323,8 +329,9 @@ print_routes(const struct client_conf *c)
 		printf("%s takes the tunnel\n",
 		    ip_prefix_format(&l->item[0].prefix, text));
 	else
-		printf("%s and %zu more networks take the tunnel\n",
-		    ip_prefix_format(&l->item[0].prefix, text), l->n - 1);
+		printf("%s and %zu more network%s take the tunnel\n",
+		    ip_prefix_format(&l->item[0].prefix, text), l->n - 1,
+		    l->n == 2 ? "" : "s");
 }
 
 static void

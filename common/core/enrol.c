@@ -42,6 +42,14 @@ is_useless(const uint8_t key[KEY_LEN])
 	return x25519(shared, scalar, key) < 0;
 }
 
+/* X25519 ignores the highest bit (RFC 7748 section 5): with it set, somebody
+ * else's key would look like another one. */
+static bool
+is_alias(const uint8_t key[KEY_LEN])
+{
+	return (key[KEY_LEN - 1] & 0x80) != 0;
+}
+
 int
 enrol_request_parse(struct enrol_request *r, const uint8_t *bytes, size_t len)
 {
@@ -51,7 +59,7 @@ enrol_request_parse(struct enrol_request *r, const uint8_t *bytes, size_t len)
 		return UK_EMSGSIZE;
 	if (memcmp(bytes, head, sizeof(head)) != 0)
 		return UK_EPROTO;
-	if (is_useless(bytes + KEY_AT))
+	if (is_alias(bytes + KEY_AT) || is_useless(bytes + KEY_AT))
 		return UK_EINVAL;
 	memcpy(r->secret, bytes + SECRET_AT, TOKEN_SECRET_LEN);
 	memcpy(r->public_key, bytes + KEY_AT, KEY_LEN);

@@ -39,8 +39,8 @@ struct enrol_request {
 void enrol_request_format(
     const struct enrol_request *r, uint8_t out[static ENROL_REQUEST_LEN]);
 /* Returns 0; UK_EMSGSIZE: not that long; UK_EPROTO: of another version;
- * UK_EINVAL: a key that nobody can shake hands with, zeros among them. Costs a
- * Diffie-Hellman. */
+ * UK_EINVAL: a key that nobody can shake hands with, zeros among them, or not
+ * in the form that x25519_base() gives. Costs a Diffie-Hellman. */
 int enrol_request_parse(
     struct enrol_request *r, const uint8_t *bytes, size_t len);
 

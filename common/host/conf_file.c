@@ -3,13 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <sodium.h>
 
-#include "core/err.h"
+#include "os_err.h"
 
 #ifdef _WIN32
 #define OPEN_FLAGS (O_RDONLY | O_BINARY)
@@ -19,17 +18,6 @@
 #define OPEN_FLAGS (O_RDONLY | O_CLOEXEC | O_NONBLOCK)
 #define MODE_OTHERS (S_IRWXG | S_IRWXO)
 #endif
-
-static int
-system_error(const char *path, const char *what, struct diag *d)
-{
-	int err = errno;
-
-	diag_error(d, "%s: cannot %s: %s", path, what, strerror(err));
-	if (err == ENOENT)
-		return UK_ENOENT;
-	return err == EACCES || err == EPERM ? UK_EPERM : UK_ESYS;
-}
 
 static int
 too_large(const char *path, struct diag *d)
@@ -44,7 +32,7 @@ check_kind(int fd, const char *path, size_t *size, struct diag *d)
 	struct stat st;
 
 	if (fstat(fd, &st) < 0)
-		return system_error(path, "look at it", d);
+		return os_err_tell(errno, path, "look at it", d);
 	if (!S_ISREG(st.st_mode)) {
 		diag_error(d, "%s: not a regular file", path);
 		return UK_EINVAL;
@@ -72,7 +60,7 @@ read_all(
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return system_error(path, "read it", d);
+			return os_err_tell(errno, path, "read it", d);
 		if (n == 0)
 			return 0;
 		f->len += (size_t)n;
@@ -109,7 +97,7 @@ conf_file_read(struct conf_file *f, const char *path, struct diag *d)
 	*f = (struct conf_file){.text = NULL};
 	fd = open(path, OPEN_FLAGS);
 	if (fd < 0)
-		return system_error(path, "open it", d);
+		return os_err_tell(errno, path, "open it", d);
 	err = read_fd(fd, f, path, d);
 	close(fd);
 	return err;

@@ -24,8 +24,9 @@ int hostfw_apply(
 
 /* Run commands about the table that hostfw_apply() made ("add element inet
  * NAME ..."), one a line, in one transaction: either all of them hold or what
- * was there before. Not for other tables: commands are ours, well meant, and
- * not checked for that. Returns as hostfw_apply(). */
+ * was there before. A table of another family that they make has the flag
+ * "owner", too. Nothing for other people's tables: commands are ours, well
+ * meant, and not checked for that. Returns as hostfw_apply(). */
 int hostfw_run(struct hostfw *h, const char *commands, struct diag *d);
 
 #endif

@@ -1,6 +1,7 @@
 #include "os_err.h"
 
 #include <errno.h>
+#include <string.h>
 
 int
 os_err(int e)
@@ -30,4 +31,11 @@ os_err(int e)
 	default:
 		return UK_ESYS;
 	}
+}
+
+int
+os_err_tell(int e, const char *path, const char *what, struct diag *d)
+{
+	diag_error(d, "%s: cannot %s: %s", path, what, strerror(e));
+	return os_err(e);
 }

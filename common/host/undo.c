@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "core/err.h"
+#include "durable.h"
 #include "os_err.h"
 #include "undo_kind.h"
 
@@ -95,21 +96,6 @@ entry_reserve(struct undo *u)
 	u->entry = p;
 	u->cap = cap;
 	return 0;
-}
-
-int
-undo_sync_parent(const char *path)
-{
-	char copy[PATH_MAX];
-	int fd, r;
-
-	snprintf(copy, sizeof(copy), "%s", path);
-	fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	r = fsync(fd) < 0 ? -errno : 0;
-	close(fd);
-	return r;
 }
 
 static void
@@ -284,7 +270,7 @@ undo_open(struct undo **out, const char *path, struct diag *d)
 	if (r < 0)
 		goto free_u;
 	trim(u);
-	r = undo_sync_parent(path);
+	r = durable_sync_parent(path);
 	if (r < 0) {
 		errno = -r;
 		r = sys_error(u, d, "sync");

@@ -27,7 +27,8 @@ void undo_close(struct undo *u);
 unsigned undo_count(const struct undo *u);
 
 /* Set /proc/sys/NAME ("net/ipv4/ip_forward") to value; nothing is journalled
- * when it has that value. Undo: the old value, if it still is ours. */
+ * when it has that value. Undo: the old value, if it still is ours; a link's
+ * net/ipv4/conf/LINK/forwarding stays when ip_forward is on by then. */
 int undo_sysctl(
     struct undo *u, const char *name, const char *value, struct diag *d);
 /* Add a policy rule. Undo: remove it. UK_EEXIST: it is there already, and is

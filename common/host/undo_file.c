@@ -9,6 +9,7 @@
 
 #include "core/err.h"
 #include "core/value.h"
+#include "durable.h"
 #include "os_err.h"
 #include "undo_file.h"
 #include "undo_kind.h"
@@ -125,22 +126,6 @@ content_get(const char *path, struct undo_content *c)
 }
 
 static int
-write_all(int fd, const char *b, size_t len)
-{
-	size_t done = 0;
-
-	while (done < len) {
-		ssize_t n = pwrite(fd, b + done, len - done, (off_t)done);
-
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		if (n > 0)
-			done += (size_t)n;
-	}
-	return 0;
-}
-
-static int
 temp_make_file(const char *temp, const struct undo_content *c)
 {
 	int fd = open(
@@ -149,13 +134,12 @@ temp_make_file(const char *temp, const struct undo_content *c)
 
 	if (fd < 0)
 		return -errno;
-	r = write_all(fd, c->b, c->len);
+	r = durable_write(fd, c->b, c->len);
 	/* Owner before mode: chown clears set-id bits. */
-	if (r == 0 && (fchown(fd, c->uid, c->gid) < 0 ||
-			  fchmod(fd, c->mode) < 0 || fsync(fd) < 0))
+	if (r == 0 &&
+	    (fchown(fd, c->uid, c->gid) < 0 || fchmod(fd, c->mode) < 0))
 		r = -errno;
-	close(fd);
-	return r;
+	return durable_close(fd, r);
 }
 
 static int
@@ -183,7 +167,7 @@ put_replace(const char *path, const struct undo_content *c)
 		unlink(temp);
 		return r;
 	}
-	return undo_sync_parent(path);
+	return durable_sync_parent(path);
 }
 
 /* Owner and mode stay as they are. A kill leaves a mixture of the old and the
@@ -196,11 +180,10 @@ put_inplace(const char *path, const struct undo_content *c)
 
 	if (fd < 0)
 		return -errno;
-	r = write_all(fd, c->b, c->len);
-	if (r == 0 && (ftruncate(fd, (off_t)c->len) < 0 || fsync(fd) < 0))
+	r = durable_write(fd, c->b, c->len);
+	if (r == 0 && ftruncate(fd, (off_t)c->len) < 0)
 		r = -errno;
-	close(fd);
-	return r;
+	return durable_close(fd, r);
 }
 
 static int
@@ -209,7 +192,7 @@ content_put(const struct target *t, const struct undo_content *c)
 	if (c->was == WAS_ABSENT) {
 		if (unlink(t->path) < 0 && errno != ENOENT)
 			return -errno;
-		return undo_sync_parent(t->path);
+		return durable_sync_parent(t->path);
 	}
 	return t->inplace ? put_inplace(t->path, c) : put_replace(t->path, c);
 }

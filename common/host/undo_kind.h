@@ -52,9 +52,6 @@ void undo_drop_last(struct undo *u);
 int undo_matching(struct undo *u, struct netcfg *n, const char *kind,
     const char *key, struct diag *d);
 
-/* Make a name in a directory durable (S2). Returns 0 or a negative errno. */
-int undo_sync_parent(const char *path);
-
 /* Where this process is. Returns 0; UK_ESYS. */
 int undo_origin_now(struct undo_origin *o, struct diag *d);
 /* "net:[4026532000], named NAME by ip-netns(8)". */

@@ -176,6 +176,23 @@ sysctl_describe(const struct undo_line *l, char *out, size_t cap)
 	snprintf(out, cap, "sysctl %s", l->field[0].b);
 }
 
+/* Somebody else has switched forwarding on for the whole host since, which
+ * sets it for every link: theirs, too. */
+static bool
+is_needed_by_others(const char *name)
+{
+	static const char first[] = "net/ipv4/conf/", last[] = "/forwarding";
+	size_t len = strlen(name);
+	char now[SYSCTL_VALUE_MAX];
+
+	return strncmp(name, first, strlen(first)) == 0 &&
+	       len > strlen(last) &&
+	       strcmp(name + len - strlen(last), last) == 0 &&
+	       read_text("/proc/sys/net/ipv4/ip_forward", now, sizeof(now)) >=
+		   0 &&
+	       same_value(now, "1");
+}
+
 static int
 sysctl_undo(
     const struct undo_line *l, const struct undo_where *w, struct diag *d)
@@ -200,7 +217,7 @@ sysctl_undo(
 		    d, "cannot read sysctl %s: %s", name, strerror(errno));
 		return UK_ESYS;
 	}
-	if (same_value(now, old))
+	if (same_value(now, old) || is_needed_by_others(name))
 		return 0;
 	if (!same_value(now, new)) {
 		diag_warn(d,

@@ -2,8 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -16,12 +14,12 @@
 #include <openssl/x509.h>
 
 #include "core/err.h"
+#include "host/durable.h"
 #include "host/os_err.h"
 
 /* An RSA key of 16,384 bits takes 12,700. */
 #define FILE_MAX 32768
 #define RSA_BITS_MIN 2048
-#define TEMP_SUFFIX ".XXXXXX"
 
 struct tls_identity {
 	EVP_PKEY *key;
@@ -140,82 +138,14 @@ tls_identity_new(struct tls_identity **id, struct diag *d)
 	return err;
 }
 
-static int
-write_all(int fd, const char *b, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = write(fd, b, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		b += n;
-		len -= (size_t)n;
-	}
-	return fsync(fd) < 0 ? -errno : 0;
-}
-
-static int
-sync_folder(const char *path)
-{
-	char copy[PATH_MAX];
-	int fd, r;
-
-	snprintf(copy, sizeof(copy), "%s", path);
-	fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	r = fsync(fd) < 0 ? -errno : 0;
-	close(fd);
-	return r;
-}
-
-/* Whole or not at all, and never over another file: a name of its own first,
- * then a second link, which fails where something is. Returns 0 or -errno. */
-static int
-write_new_file(const char *path, const char *b, size_t len)
-{
-	char temp[PATH_MAX];
-	int fd, r;
-
-	if ((size_t)snprintf(temp, sizeof(temp), "%s" TEMP_SUFFIX, path) >=
-	    sizeof(temp))
-		return -ENAMETOOLONG;
-	fd = mkostemp(temp, O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	r = fchmod(fd, 0600) < 0 ? -errno : write_all(fd, b, len);
-	close(fd);
-	if (r == 0 && link(temp, path) < 0)
-		r = -errno;
-	(void)unlink(temp);
-	return r == 0 ? sync_folder(path) : r;
-}
-
-static int
-save_pem(BIO *pem, const char *path, struct diag *d)
-{
-	char *text;
-	long len = BIO_get_mem_data(pem, &text);
-	int r = write_new_file(path, text, (size_t)len);
-
-	if (r == -EEXIST)
-		diag_error(d,
-		    "%s is there already and stays as it is: whoever has its "
-		    "pin would not know a new key",
-		    path);
-	else if (r < 0)
-		diag_error(d, "cannot write %s: %s", path, strerror(-r));
-	return r < 0 ? os_err(-r) : 0;
-}
-
 int
 tls_identity_save(
     const struct tls_identity *id, const char *path, struct diag *d)
 {
 	/* Wipes what it held when it grows, and at its end. */
 	BIO *pem = BIO_new(BIO_s_secmem());
+	char *text;
+	long len;
 	int err;
 
 	ERR_clear_error();
@@ -225,7 +155,8 @@ tls_identity_save(
 		    d, "cannot write %s: the key cannot be encoded", path);
 		err = UK_ESYS;
 	} else {
-		err = save_pem(pem, path, d);
+		len = BIO_get_mem_data(pem, &text);
+		err = durable_create(path, text, (size_t)len, d);
 	}
 	BIO_free(pem);
 	ERR_clear_error();
@@ -239,10 +170,8 @@ check_file(int fd, const char *path, struct diag *d)
 {
 	struct stat st;
 
-	if (fstat(fd, &st) < 0) {
-		diag_error(d, "cannot read %s: %s", path, strerror(errno));
-		return os_err(errno);
-	}
+	if (fstat(fd, &st) < 0)
+		return os_err_tell(errno, path, "look at it", d);
 	if (!S_ISREG(st.st_mode) || st.st_size > FILE_MAX) {
 		diag_error(d, "%s is not a file with a private key", path);
 		return UK_EPROTO;
@@ -272,11 +201,8 @@ read_fd(
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n < 0) {
-			diag_error(
-			    d, "cannot read %s: %s", path, strerror(errno));
-			return os_err(errno);
-		}
+		if (n < 0)
+			return os_err_tell(errno, path, "read it", d);
 		if (n == 0)
 			break;
 		*len += (size_t)n;
@@ -384,11 +310,8 @@ tls_identity_load(struct tls_identity **id, const char *path, struct diag *d)
 	int err;
 
 	*id = NULL;
-	if (fd < 0) {
-		err = os_err(errno);
-		diag_error(d, "cannot read %s: %s", path, strerror(errno));
-		return err;
-	}
+	if (fd < 0)
+		return os_err_tell(errno, path, "open it", d);
 	ERR_clear_error();
 	err = load_fd(id, fd, path, d);
 	close(fd);

@@ -15,7 +15,7 @@ struct tls_identity;
 /* A new one (P-256), in memory. Returns 0; UK_ECRYPTO; UK_ENOMEM. */
 int tls_identity_new(struct tls_identity **id, struct diag *d);
 /* Write the private key (PKCS #8, PEM) to a new file, 0600, synced; a kill
- * leaves no part of it under this name. Returns 0; UK_EEXIST: there is
+ * leaves no part of it under this name. Only one at a time. Returns 0; UK_EEXIST: there is
  * something, left as it is; UK_ENOENT: no such folder; UK_EPERM, UK_ESYS. */
 int tls_identity_save(
     const struct tls_identity *id, const char *path, struct diag *d);

@@ -4,7 +4,8 @@
  *
  *   {"interface", "since", "mtu", "listen_port", "fwmark", "workers",
  *    "cipher", "public_key", "handshakes", "cookies_sent",
- *    "drops": {REASON: N, ...}, "peers": [{"public_key", "preshared_key", "endpoint", "path", "session",
+ *    "drops": {REASON: N, ...},
+ *    "peers": [{"public_key", "preshared_key", "endpoint", "path", "session",
  *        "last_handshake", "received_bytes", "sent_bytes", "keepalive",
  *        "allowed_ips"}]}
  *

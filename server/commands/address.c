@@ -7,6 +7,7 @@
 #include "io/service.h"
 #include "io/tunnel_status.h"
 #include "options.h"
+#include "server/client.h"
 #include "server/nat.h"
 
 static const char usage[] =
@@ -44,6 +45,24 @@ print(const json_t *o, const char *way)
 		printf("on %s, write into [Interface] of its configuration: "
 		       "Address = %s/32; and start its tunnel anew\n",
 		    name, address);
+	else
+		printf("its address in the tunnel is %s\n",
+		    tunnel_status_text(o, "tunnel_address", "?"));
+}
+
+/* What needs no relay to be seen. */
+static bool
+is_use_right(const struct options *o)
+{
+	enum client_way way;
+	struct ip_addr a;
+
+	if (client_way_parse(&way, o->argument[1]) < 0)
+		return false;
+	if (o->arguments == 2)
+		return way != CLIENT_ROUTED;
+	return way != CLIENT_SHARED &&
+	       ip_addr_parse(&a, o->argument[2], strlen(o->argument[2])) == 0;
 }
 
 int
@@ -63,6 +82,10 @@ command_address(int argc, char **argv)
 
 	if (options_take(&o, argc, argv, &form, &code))
 		return code;
+	if (!is_use_right(&o)) {
+		fputs(usage, stderr);
+		return EXIT_USAGE;
+	}
 	code = ask_relay(&answer, o.interface, "address",
 	    ask_strings("name", o.argument[0], "way", o.argument[1], "global",
 		o.argument[2], NULL));

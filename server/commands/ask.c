@@ -109,8 +109,10 @@ ask_relay(json_t **out, const char *interface, const char *verb, json_t *args)
 	diag_init(&d, NULL);
 	err = paths_make(path, PATHS_SOCKET, ifname, &d);
 	if (err == 0 && strlen(request) > CTL_LINE_MAX) {
-		diag_error(
-		    &d, "the request is longer than %d bytes", CTL_LINE_MAX);
+		diag_error(&d,
+		    "the request takes more than %d bytes: the policy must be "
+		    "shorter",
+		    CTL_LINE_MAX);
 		err = UK_EMSGSIZE;
 	}
 	if (err == 0)

@@ -111,7 +111,7 @@ print_ports(const struct server_conf *c)
 		if (r->last > r->first)
 			text_add(&t, "-%u", r->last);
 	}
-	printf("reserved ports    the relay's own, 22, 443%s\n",
+	printf("reserved ports    the relay's own, 22%s\n",
 	    t.s != NULL ? t.s : "");
 	text_fini(&t);
 }

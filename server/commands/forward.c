@@ -72,6 +72,15 @@ list(const struct options *o)
 
 	if (code != EXIT_OK)
 		return code;
+	if (o->argument[1] != NULL &&
+	    !status_has_client(status, o->argument[1])) {
+		fprintf(stderr,
+		    "ukai-relay: error: there is no client %s; see "
+		    "`ukai-relay clients`\n",
+		    o->argument[1]);
+		json_decref(status);
+		return EXIT_FAILED;
+	}
 	if (o->json) {
 		json_t *forwards = status_forwards(status, o->argument[1]);
 

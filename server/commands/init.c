@@ -17,6 +17,7 @@
 #include "commands.h"
 #include "core/err.h"
 #include "core/x25519.h"
+#include "host/durable.h"
 #include "io/service.h"
 #include "server/paths.h"
 
@@ -284,7 +285,7 @@ make_configuration(
 	if (err == 0)
 		err = make_identity(f, d);
 	if (err == 0)
-		err = init_write(f, w->config, text.s, text.len, d);
+		err = durable_create(w->config, text.s, text.len, d);
 	if (err == 0)
 		printf("made %s, with new keys\n", w->config);
 	text_fini(&choice.reserved);
@@ -306,7 +307,8 @@ keep_configuration(const struct wishes *w, struct diag *d)
 		return UK_EINVAL;
 	}
 	printf("%s is there already and stays as it is\n", w->config);
-	return init_sweep(w->config, d);
+	durable_sweep(w->config);
+	return 0;
 }
 
 static int

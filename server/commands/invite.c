@@ -1,10 +1,10 @@
 #include "commands.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -27,7 +27,7 @@ static const char usage[] =
     "[--policy FILE]\n"
     "       ukai-relay invite NAME --wireguard [--routes LIST] "
     "[--dns ADDRESS]\n"
-    "                         [--qr] [--png FILE]\n"
+    "                         [--ipv4] [--qr] [--png FILE]\n"
     "\n"
     "Let a PC or a phone join; NAME: 1 to 32 of a-z, 0-9 and '-'.\n"
     "\n"
@@ -44,7 +44,9 @@ static const char usage[] =
     "                         configuration with its private key, which is\n"
     "                         kept nowhere else, and on a terminal its QR "
     "code\n"
-    "      --dns ADDRESS      resolvers for it; default: the app's own\n"
+    "      --dns ADDRESS      a resolver for it; default: the app's own\n"
+    "      --ipv4             it reaches the relay over IPv4, from a network\n"
+    "                         without IPv6\n"
     "      --qr               print the QR code also to a file or pipe\n"
     "      --png FILE         write the QR code to a new file, mode 0600\n"
     "\n"
@@ -78,10 +80,9 @@ read_policy(const char *path)
 	if (f == NULL || ferror(f) || len > CLIENT_POLICY_MAX ||
 	    memchr(text, 0, len) != NULL) {
 		fprintf(stderr, "ukai-relay: error: %s: %s\n", path,
-		    f == NULL || ferror(f) ? strerror(errno)
-		    : len > CLIENT_POLICY_MAX
-			? "more bytes than a policy may have"
-			: "not a text");
+		    f == NULL || ferror(f)    ? strerror(errno)
+		    : len > CLIENT_POLICY_MAX ? "more than 49152 bytes"
+					      : "not a text");
 		free(text);
 		text = NULL;
 	}
@@ -105,10 +106,18 @@ print_token(const json_t *o)
 	fflush(stdout);
 	if (isatty(STDERR_FILENO))
 		fprintf(stderr,
-		    "\nGood once, until %s. On the PC:  ukai join TOKEN\n"
+		    "\nGood once, until %s. On the PC, as root:  ukai join "
+		    "TOKEN\n(or `ukai join -`, which reads it, if others use "
+		    "that PC).\n"
 		    "Whoever has this line first is %s: send it as you would a "
 		    "password.\n",
 		    until, tunnel_status_text(o, "name", "?"));
+}
+
+static bool
+is_written(void)
+{
+	return fflush(stdout) == 0 && ferror(stdout) == 0;
 }
 
 static int
@@ -138,7 +147,12 @@ invite(const struct options *o, unsigned long hours)
 	else
 		print_token(answer);
 	json_decref(answer);
-	return EXIT_OK;
+	if (is_written())
+		return EXIT_OK;
+	fputs("ukai-relay: error: the token could not be written: invite again "
+	      "for another\n",
+	    stderr);
+	return EXIT_FAILED;
 }
 
 /* ---- a configuration for stock WireGuard ---- */
@@ -152,10 +166,21 @@ add_prefixes(struct text *t, const struct ip_prefix *p, size_t n)
 		text_add(t, ", %s", ip_prefix_format(&p[i], text));
 }
 
+/* The best way to the relay, or the one that was wished for; NULL: none. */
+static const struct endpoint *
+choose_endpoint(const struct enrol_answer *a, bool ipv4)
+{
+	for (size_t i = 0; i < a->endpoints; i++)
+		if (!ipv4 || a->endpoint[i].addr.family == FAMILY_V4)
+			return &a->endpoint[i];
+	return NULL;
+}
+
 static void
 write_config(struct text *t, const struct enrol_answer *a,
-    const uint8_t private_key[KEY_LEN], const char *dns)
+    const uint8_t private_key[KEY_LEN], const struct options *o)
 {
+	const struct endpoint *at = choose_endpoint(a, o->ipv4);
 	char key[KEY_BASE64_LEN + 1], text[ENDPOINT_TEXT_MAX];
 	bool all = a->routes == 1 && a->route[0].bits == 0;
 
@@ -163,8 +188,8 @@ write_config(struct text *t, const struct enrol_answer *a,
 	text_add(t, "[Interface]\nPrivateKey = %s\nAddress = %s/32\n", key,
 	    ip_addr_format(&a->address.addr, text));
 	sodium_memzero(key, sizeof(key));
-	if (dns != NULL)
-		text_add(t, "DNS = %s\n", dns);
+	if (o->dns != NULL)
+		text_add(t, "DNS = %s\n", o->dns);
 	if (a->mtu != 0)
 		text_add(t, "MTU = %u\n", a->mtu);
 	value_format_key_base64(key, a->public_key);
@@ -173,9 +198,8 @@ write_config(struct text *t, const struct enrol_answer *a,
 	if (!sodium_is_zero(a->preshared_key, sizeof(a->preshared_key)))
 		text_add(t, "PresharedKey = %s\n", key);
 	sodium_memzero(key, sizeof(key));
-	if (a->endpoints > 0)
-		text_add(t, "Endpoint = %s\n",
-		    endpoint_format(&a->endpoint[0], text));
+	if (at != NULL)
+		text_add(t, "Endpoint = %s\n", endpoint_format(at, text));
 	/* The relay's own address answers pings, whatever else is routed. */
 	text_add(t, "AllowedIPs = %s",
 	    all ? "0.0.0.0/0" : ip_prefix_format(&a->network[0], text));
@@ -204,7 +228,13 @@ show_config(const struct options *o, const char *name, const char *config)
 	if (err == 0 && o->png != NULL)
 		err = qr_png(config, o->png, &d);
 	diag_print(&d, "ukai-relay", stderr);
-	return err == 0 && fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
+	if (err == 0 && is_written())
+		return EXIT_OK;
+	fprintf(stderr,
+	    "ukai-relay: error: %s is registered; if its key was not written "
+	    "anywhere, `ukai-relay revoke %s` and invite it again\n",
+	    name, name);
+	return EXIT_FAILED;
 }
 
 static int
@@ -220,7 +250,7 @@ print_config(const struct options *o, const json_t *answer,
 	diag_init(&d, NULL);
 	if (line != NULL &&
 	    enrol_answer_parse(&a, line, strlen(line), &d) == 0) {
-		write_config(&config, &a, private_key, o->dns);
+		write_config(&config, &a, private_key, o);
 		if (!config.failed)
 			code = show_config(o, a.name, config.s);
 		enrol_answer_fini(&a);
@@ -261,11 +291,26 @@ invite_wireguard(const struct options *o)
 
 /* ---- the command line ---- */
 
+/* Before a client is made whose code could then not be written. */
+static bool
+can_be_made(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	if (fd < 0) {
+		fprintf(stderr, "ukai-relay: error: cannot make %s: %s\n", path,
+		    strerror(errno));
+		return false;
+	}
+	close(fd);
+	(void)unlink(path);
+	return true;
+}
+
 static bool
 is_use_right(const struct options *o)
 {
 	struct ip_addr a;
-	struct stat st;
 
 	if (!server_is_name(o->argument[0], strlen(o->argument[0])))
 		fprintf(stderr,
@@ -276,19 +321,17 @@ is_use_right(const struct options *o)
 		fputs("ukai-relay: error: --policy and --hours go with a "
 		      "token, not with --wireguard\n",
 		    stderr);
-	else if (!o->wireguard && (o->png != NULL || o->qr || o->dns != NULL))
-		fputs("ukai-relay: error: --qr, --png and --dns go with "
-		      "--wireguard\n",
+	else if (!o->wireguard &&
+		 (o->png != NULL || o->qr || o->ipv4 || o->dns != NULL))
+		fputs("ukai-relay: error: --qr, --png, --ipv4 and --dns go "
+		      "with --wireguard\n",
 		    stderr);
 	else if (o->dns != NULL &&
 		 ip_addr_parse(&a, o->dns, strlen(o->dns)) < 0)
 		fprintf(stderr, "ukai-relay: error: \"%s\" is no address\n",
 		    o->dns);
-	else if (o->png != NULL && lstat(o->png, &st) == 0)
-		fprintf(
-		    stderr, "ukai-relay: error: %s is there already\n", o->png);
 	else
-		return true;
+		return o->png == NULL || can_be_made(o->png);
 	return false;
 }
 
@@ -301,6 +344,7 @@ command_invite(int argc, char **argv)
 	    {"policy", required_argument, NULL, 'p'},
 	    {"wireguard", no_argument, NULL, 'w'},
 	    {"dns", required_argument, NULL, 'd'},
+	    {"ipv4", no_argument, NULL, '4'},
 	    {"qr", no_argument, NULL, 'q'},
 	    {"png", required_argument, NULL, 'P'},
 	    {"json", no_argument, NULL, 'j'},

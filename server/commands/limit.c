@@ -16,8 +16,8 @@ static const char usage[] =
     "Usage: ukai-relay limit NAME [--rate MBIT] [--connections N]\n"
     "       ukai-relay limit NAME off\n"
     "\n"
-    "What a client may use at most. Both are off at first; what is not given\n"
-    "is off.\n"
+    "What a client may use at most. Both limits are off at first. What is not\n"
+    "given now is off, also when it was given before.\n"
     "\n"
     "      --rate MBIT        Mbit/s, in each direction\n"
     "      --connections N    connections at a time, to and from it\n"
@@ -92,8 +92,10 @@ command_limit(int argc, char **argv)
 	if (o.json)
 		ask_print(answer);
 	else
-		printf("%s %s\n", o.argument[0],
-		    o.arguments == 2 ? "has no limit" : "is limited");
+		printf("%s: %s%s, %s connections\n", o.argument[0],
+		    o.rate != NULL ? o.rate : "any",
+		    o.rate != NULL ? " Mbit/s" : " rate",
+		    o.connections != NULL ? o.connections : "any number of");
 	json_decref(answer);
 	return EXIT_OK;
 }

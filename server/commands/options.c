@@ -28,6 +28,9 @@ take_invitation(struct options *o, int option)
 	case 'q':
 		o->qr = true;
 		return true;
+	case '4':
+		o->ipv4 = true;
+		return true;
 	case 'P':
 		o->png = optarg;
 		return true;

@@ -14,7 +14,7 @@ struct options {
 	bool json;
 	/* invite */
 	const char *hours, *routes, *policy, *png, *dns;
-	bool wireguard, qr;
+	bool wireguard, qr, ipv4;
 	/* limit */
 	const char *rate, *connections;
 	/* What is not an option. */
@@ -32,7 +32,7 @@ struct options_form {
 
 /* Parse with getopt_long(3): c config, i interface, b background, f
  * foreground, v verbose, j json, h help, H hours, r routes, p policy, w
- * wireguard, q QR code, P PNG, d DNS, R rate, C connections. Returns true when
+ * wireguard, q QR code, P PNG, d DNS, 4 IPv4, R rate, C connections. Returns true when
  * the command ends here, with *code to return; what is to be said has been
  * said. */
 bool options_take(struct options *o, int argc, char **argv,

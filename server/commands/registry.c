@@ -107,8 +107,14 @@ restore(const struct options *o)
 		server_conf_fini(&c);
 	}
 	diag_print(&d, "ukai-relay", stderr);
-	if (code == EXIT_OK)
+	if (code == EXIT_OK && o->json) {
+		json_t *answer = ask_strings("path", path, NULL);
+
+		ask_print(answer);
+		json_decref(answer);
+	} else if (code == EXIT_OK) {
 		printf("%s holds what %s held\n", path, o->argument[1]);
+	}
 	return code;
 }
 

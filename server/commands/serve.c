@@ -43,7 +43,8 @@ run(const struct server_conf *c)
 	diag_init(&d, NULL);
 	if (err == 0) {
 		log_msg(LOG_INFO, "%s serves %zu clients on UDP port %u",
-		    c->interface, relay_clients(r), tunnel_port(relay_tunnel(r)));
+		    c->interface, relay_clients(r),
+		    tunnel_port(relay_tunnel(r)));
 		service_run(&loop, false);
 		if (relay_lost_interface(r))
 			code = EXIT_FAILED;

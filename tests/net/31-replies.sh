@@ -315,14 +315,15 @@ make_programs()
 	kind, src, sport, dst, port = sys.argv[1:6]
 	n = int(sys.argv[6]) if len(sys.argv) > 6 else 100
 	f = socket.AF_INET6 if ":" in dst else socket.AF_INET
-	s = socket.socket(f, socket.SOCK_STREAM if kind != "udp" else socket.SOCK_DGRAM)
+	udp = kind.endswith("udp")
+	s = socket.socket(f, socket.SOCK_DGRAM if udp else socket.SOCK_STREAM)
 	s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 	s.settimeout(3)
 	if src:
 	    s.bind((src, int(sport)))
 	s.connect((dst, int(port)))
 	def ask():
-	    if kind == "udp":
+	    if udp:
 	        s.send(b"y" * n)
 	        assert s.recv(65535) == b"y" * n
 	        return
@@ -333,7 +334,7 @@ make_programs()
 	        assert b, "closed after %d" % got
 	        got += len(b)
 	ask()
-	if kind == "kept": # once more when the file is there
+	if kind.startswith("kept"): # once more when the file is there
 	    print("open", flush=True)
 	    end = time.time() + 50
 	    while not os.path.exists(sys.argv[7]) and time.time() < end:
@@ -487,6 +488,21 @@ for what in "tcp $v" "udp $v" "tcp $v6"; do
 	check "stays on the line" seen_more "$before"
 done
 
+# Nor does what seems to be its other end move it into the tunnel: pc's socket
+# is connected, and does not take that.
+: >"$work/kept"
+ip netns exec "$pc" timeout 60 /usr/bin/python3 "$work/visit.py" kept-udp \
+    0.0.0.0 6000 $v 7000 100 "$work/go-udp" >"$work/kept" 2>&1 &
+kept=$!
+goes_on() { wait "$kept"; }
+check "pc's own UDP flow" eventually 5 grep -q open "$work/kept"
+unseen "its other end comes by the tunnel: refused" \
+    refused udp $v 7000 203.0.113.1 6000
+before=$(seen)
+touch "$work/go-udp"
+check "pc's own UDP flow goes on" goes_on
+check "and stays on the line" seen_more "$before"
+
 # Other people's bits: in the connection's mark, and none in packets' marks.
 has_mark() { on "$pc" grep -q "dport=8080 .*mark=$1 " /proc/net/nf_conntrack; }
 check "the connection has our mark and somebody else's" \
@@ -554,7 +570,6 @@ check "it has the first's mark now" \
     on "$pc" sh -c "ip rule | grep -q 'fwmark 0x1000000/.*iif $tun2'"
 check "it works" eventually 5 on "$pc" ping -q -c 1 -W 1 10.67.0.1
 touch "$work/go"
-goes_on() { wait "$kept"; }
 unseen "the connection is still open" goes_on
 
 # ---- everything by the tunnel, killed, restored ----

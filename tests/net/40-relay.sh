@@ -278,7 +278,7 @@ ip -n "$r" link set bridge up
 ip -n "$s" link set inner up
 # srv knows the way to b outside the tunnel, for one control below.
 ip -n "$s" route add 198.51.100.4/30 via 192.0.2.1
-# Settings that a plain "on, then off" of ip_forward would not bring back.
+# Settings that "on, then off" of ip_forward would not bring back.
 in_ns "$r" sysctl -qw net.ipv4.conf.all.accept_redirects=0 \
     net.ipv4.conf.tob.forwarding=1
 # Other software's table: publishes a port of this host, as Docker does, and
@@ -547,7 +547,10 @@ check "a second relay of the name is refused" exits 1 \
     in_ns "$r" "$relay" serve --config "$work/relay.conf"
 check "and the first goes on" relay_ready
 check "restore leaves a running relay alone" exits 1 in_ns "$r" "$relay" restore
-check "and it still forwards" [ "$(in_ns "$r" sysctl -n net.ipv4.ip_forward)" = 1 ]
+check "and it still forwards" \
+    [ "$(in_ns "$r" sysctl -n net.ipv4.conf.wan.forwarding)" = 1 ]
+check "without switching it on for the whole host" \
+    [ "$(in_ns "$r" sysctl -n net.ipv4.ip_forward)" = 0 ]
 
 # combination IMPL FAMILY PSK: a client reaches the internet by TCP, as the
 # global address.
@@ -717,7 +720,9 @@ encrypted()
 before=$(encrypted)
 ping_from "$s" 10.66.0.2 >"$work/out" || true
 ping_from "$s" 10.66.0.3 >"$work/out" || true
-check "no unsolicited packet was encrypted (N5)" [ "$(encrypted)" = "$before" ]
+# A keepalive of the relay's own may fall into that: 32 bytes. A ping has 128.
+check "no unsolicited packet was encrypted (N5)" \
+    [ "$(($(encrypted) - before))" -lt 128 ]
 ip -n "$s" route del 10.66.0.0/24
 
 # P9: revoking ends the session at once.
@@ -740,6 +745,14 @@ check "the stamps are kept, 0600 (P1)" \
 relay_start
 check "after a restart the clients come back" \
     until_true ping_from "$a" 192.0.2.2
+# Docker, say, starts while the relay runs, and goes on when it has ended.
+in_ns "$r" sysctl -qw net.ipv4.ip_forward=1
+relay_end TERM
+check "forwarding that others switched on stays" \
+    [ "$(in_ns "$r" sysctl -n net.ipv4.conf.wan.forwarding)" = 1 ]
+in_ns "$r" sysctl -qw net.ipv4.ip_forward=0 \
+    net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.tob.forwarding=1
+relay_start
 relay_end KILL || true
 check "kill -9: the firewall is gone with it" \
     fails in_ns "$r" nft list table inet "ukai-relay-$tr"

@@ -182,8 +182,8 @@ completes_verbs()
 		offers "restore" ukai re &&
 		offers "join up down status restore device genkey pubkey --help \
 --version" ukai "" &&
-		offers "init serve check status restore --help --version" \
-			ukai-relay ""
+		offers "init serve check status invite clients revoke address \
+limit forward registry restore --help --version" ukai-relay ""
 }
 
 completes_options()
@@ -191,7 +191,11 @@ completes_options()
 	offers "--config --foreground --help" ukai up "" &&
 		offers "--json" ukai status --j &&
 		offers "--config --background --verbose --help" \
-			ukai-relay serve ""
+			ukai-relay serve "" &&
+		offers "--png --policy" ukai-relay invite pc --p &&
+		offers "shared exclusive routed" ukai-relay address pc "" &&
+		offers "off" ukai-relay limit -i ukai0 pc o &&
+		offers "backup restore" ukai-relay registry ""
 }
 
 # A hostile file name is offered as it is, and not run.
@@ -366,7 +370,8 @@ check "relay.conf(5) is ukai.conf(5)" \
 	check "ukai(1) tells of every option" tells man1/ukai.1 \
 		$(options "$ukai" up down status restore device) --version
 	check "ukai-relay(8) tells of every option" tells man8/ukai-relay.8 \
-		$(options "$relay" init serve check status restore) --version
+		$(options "$relay" init serve check status invite clients \
+			revoke address limit forward registry restore) --version
 	check "ukai.conf(5) tells of every key" tells man5/ukai.conf.5 \
 		$(keys common/core/conf_wg.c client/conf.c server/conf.c)
 }

@@ -31,6 +31,14 @@ is_own(void *arg, const struct ip_addr *a)
 }
 
 static const char *
+unroutable(void *arg, const struct ip_addr *a)
+{
+	(void)arg;
+	(void)a;
+	return NULL;
+}
+
+static const char *
 reserved(void *arg, uint8_t protocol, uint16_t port)
 {
 	(void)arg;
@@ -47,7 +55,7 @@ settle(void *arg, struct diag *d)
 		diag_error(d, "the host does not want that");
 	if (settled == 0)
 		return registry_keep(r, d);
-	registry_undo(r);
+	registry_end(r);
 	return settled;
 }
 
@@ -72,6 +80,7 @@ open_admin(void)
 	struct registry_conf c = {.address = {{FAMILY_V4, {10, 66, 0, 1}}, 24},
 	    .global = welcome.v4,
 	    .is_own = is_own,
+	    .unroutable = unroutable,
 	    .reserved = reserved};
 	struct registry *r;
 	struct diag d;
@@ -244,12 +253,10 @@ test_unsettled(void **state)
 static void
 test_no_enrolment(void **state)
 {
-	struct welcome without = welcome;
 	struct admin a = open_admin();
 
 	(void)state;
-	without.tls_port = 0;
-	a.welcome = &without;
+	a.no_tokens = "TlsPort = off";
 	assert_non_null(
 	    strstr(say(&a, "invite {\"name\":\"a\",\"hours\":24}", "error"),
 		"TlsPort = off"));

@@ -606,7 +606,7 @@ bad_paths(void **state)
 {
 	struct fixture *f = *state;
 	struct ctl *other = NULL;
-	char path[300];
+	char path[300] = "";
 	struct ctl_conf c = conf_for(f, path, -1);
 
 	memset(path, 'p', sizeof(path));

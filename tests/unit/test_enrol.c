@@ -68,6 +68,9 @@ test_request_low_order(void **state)
 	assert_int_equal(enrol_request_parse(&r, b, sizeof(b)), UK_EINVAL);
 	b[20]++;
 	assert_int_equal(enrol_request_parse(&r, b, sizeof(b)), 0);
+	/* The same key once more, in other bytes. */
+	b[51] |= 0x80;
+	assert_int_equal(enrol_request_parse(&r, b, sizeof(b)), UK_EINVAL);
 }
 
 /* ---- answer ---- */

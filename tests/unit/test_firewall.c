@@ -79,23 +79,22 @@ test_answers(void **state)
 	    "chain asked {\n"
 	    "type filter hook input priority security; policy accept;\n"
 	    "iifname \"ukai0\" ct direction original meta l4proto udp "
-	    "ip daddr 10.66.0.2 update @asked0 "
+	    "ip daddr 10.66.0.2 socket wildcard 1 update @asked0 "
 	    "{ ip saddr . udp sport . udp dport }\n"
 	    "iifname != \"ukai0\" ct direction original meta l4proto udp "
 	    "delete @asked0 { ip saddr . udp sport . udp dport }\n"
 	    "iifname \"ukai0\" ct direction original meta l4proto udp "
-	    "ip6 daddr fd66::2 update @asked1 "
+	    "ip6 daddr fd66::2 socket wildcard 1 update @asked1 "
 	    "{ ip6 saddr . udp sport . udp dport }\n"
 	    "iifname != \"ukai0\" ct direction original meta l4proto udp "
 	    "delete @asked1 { ip6 saddr . udp sport . udp dport }\n"
 	    "}\n"
 	    "chain sources {\n"
 	    "type filter hook output priority raw; policy accept;\n"
-	    "meta mark 0xca6c accept\n"
-	    "meta l4proto udp ip daddr . udp dport . udp sport @asked0 "
-	    "ip saddr set 10.66.0.2\n"
-	    "meta l4proto udp ip6 daddr . udp dport . udp sport @asked1 "
-	    "ip6 saddr set fd66::2\n"
+	    "meta mark 0 meta l4proto udp "
+	    "ip daddr . udp dport . udp sport @asked0 ip saddr set 10.66.0.2\n"
+	    "meta mark 0 meta l4proto udp "
+	    "ip6 daddr . udp dport . udp sport @asked1 ip6 saddr set fd66::2\n"
 	    "}\n"
 	    "chain answers {\n"
 	    "type route hook output priority mangle; policy accept;\n"
@@ -123,7 +122,6 @@ test_answers(void **state)
 	const struct firewall_conf c = {.ifname = "ukai0",
 	    .mtu = 1420,
 	    .mark = 51820,
-	    .own_mark = 51820,
 	    .answer_mark = 0x1000000,
 	    .answer_mask = 0xff000000,
 	    .address = a,

@@ -190,14 +190,19 @@ test_body(void **state)
 	    {"borders", "iif 7 meta nfproto != ipv4 drop\n", NULL},
 	    /* N1: the relay's ports are no forwards. */
 	    {"to_clients",
-		"ip daddr 192.0.2.1 meta l4proto { tcp, udp } th dport "
-		"{ 22, 80, 443, 8080-8089, 51820 } return\n",
+		"ip daddr 192.0.2.1 tcp dport { 22, 80, 443, 8080-8089 } "
+		"return\n",
+		"dnat"},
+	    {"to_clients",
+		"ip daddr 192.0.2.1 udp dport { 80, 8080-8089, 51820 } "
+		"return\n",
 		"dnat"},
 	    {"to_owner", "th dport != @reserved dnat", NULL},
 	    /* N3 */
 	    {"arriving", "iif 7 fib daddr type != unicast goto to_host\n",
 		NULL},
 	    {"input", "iif 7 goto to_host\n", NULL},
+	    {"output", "oif 7 icmp type redirect drop\n", NULL},
 	    {"to_host", "ip saddr != 10.66.0.0/24 ip saddr != @routed drop\n",
 		"accept"},
 	    {"to_host",

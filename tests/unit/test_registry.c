@@ -41,6 +41,13 @@ is_own(void *arg, const struct ip_addr *a)
 }
 
 static const char *
+unroutable(void *arg, const struct ip_addr *a)
+{
+	(void)arg;
+	return a->b[3] == 1 ? "is a router" : NULL;
+}
+
+static const char *
 reserved(void *arg, uint8_t protocol, uint16_t port)
 {
 	(void)arg;
@@ -53,6 +60,7 @@ static struct registry_conf
 conf(const char *address)
 {
 	struct registry_conf c = {.is_own = is_own,
+	    .unroutable = unroutable,
 	    .reserved = reserved,
 	    .global = addr("203.0.113.10"),
 	    .public_key = {{9}}};
@@ -239,6 +247,73 @@ test_keys_are_ones_own(void **state)
 	registry_close(r);
 }
 
+/* A configuration for stock WireGuard takes the key's place and the token's. */
+static void
+test_keys_that_are_added(void **state)
+{
+	static const uint8_t bad[] = {1, 9, 0};
+	struct registry *r = open_pool("10.66.0.1/24");
+	uint8_t secret[16];
+
+	(void)state;
+	add(r, "a", 1);
+	for (size_t i = 0; i < sizeof(bad); i++) {
+		const struct wg_key key = {{bad[i]}};
+		const struct registry_invitation b = {
+		    .name = "b", .public_key = &key};
+
+		assert_int_equal(
+		    registry_invite(r, &b, NOW, NULL, &diag), UK_EEXIST);
+	}
+	assert_null(registry_find(r, "b"));
+	invite(r, "b", secret);
+	add(r, "b", 2);
+	assert_int_equal(join(r, secret, 2, NOW), ENROL_UNKNOWN);
+	registry_close(r);
+}
+
+static void
+test_invitations(void **state)
+{
+	static char policy[CLIENT_POLICY_MAX + 2], routes[CLIENT_ROUTES_MAX];
+	const struct {
+		struct registry_invitation what;
+		const char *words; /* NULL: fine */
+	} row[] = {
+	    {{.hours = 0}, "1 to 8784 hours"},
+	    {{.hours = REGISTRY_HOURS_MAX + 1}, "1 to 8784 hours"},
+	    {{.hours = REGISTRY_HOURS_MAX}, NULL},
+	    {{.hours = 1, .policy = policy}, "more than 49152 bytes"},
+	    {{.hours = 1, .policy = policy + 1}, NULL},
+	    {{.hours = 1, .policy = "\033[2J"}, "not plain text"},
+	    {{.hours = 1, .policy = "\xff"}, "not plain text"},
+	    {{.hours = 1, .routes = "default"}, "no IPv4 prefix"},
+	    {{.hours = 1, .routes = "::/0"}, "no IPv4 prefix"},
+	    {{.hours = 1, .routes = routes}, "more than 256 routes"},
+	    {{.hours = 1, .routes = routes + 8}, NULL},
+	    {{.hours = 1, .routes = "192.0.2.0/24, 10.0.0.0/8"}, NULL},
+	};
+	struct registry *r = open_pool("10.66.0.1/24");
+	uint8_t secret[16];
+
+	(void)state;
+	memset(policy, 'x', sizeof(policy) - 1);
+	for (size_t i = 0; i <= ENROL_ROUTES_MAX; i++)
+		memcpy(routes + 8 * i, "1.0.0.1,", 8);
+	routes[8 * (ENROL_ROUTES_MAX + 1) - 1] = '\0';
+	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+		struct registry_invitation what = row[i].what;
+
+		what.name = "pc";
+		assert_int_equal(registry_invite(r, &what, NOW, secret, &diag),
+		    row[i].words == NULL ? 0 : UK_EINVAL);
+		if (row[i].words != NULL)
+			assert_said(row[i].words);
+		assert_int_equal(registry_keep(r, &diag), 0);
+	}
+	registry_close(r);
+}
+
 static void
 test_names(void **state)
 {
@@ -343,6 +418,9 @@ test_ways(void **state)
 	    set_way(r, "b", CLIENT_ROUTED, "127.0.0.1"), UK_EINVAL);
 	assert_int_equal(set_way(r, "b", CLIENT_ROUTED, NULL), UK_EINVAL);
 	diag_init(&diag, NULL);
+	assert_int_equal(
+	    set_way(r, "b", CLIENT_ROUTED, "203.0.113.1"), UK_EINVAL);
+	assert_said("203.0.113.1 is a router");
 	assert_int_equal(set_way(r, "b", CLIENT_ROUTED, "203.0.113.40"), 0);
 	assert_int_equal(
 	    set_way(r, "a", CLIENT_ROUTED, "203.0.113.40"), UK_EBUSY);
@@ -445,14 +523,14 @@ test_undo(void **state)
 	c = registry_changed(r);
 	assert_null(c.before);
 	assert_string_equal(c.after->name, "c");
-	registry_undo(r);
+	registry_end(r);
 	assert_null(registry_find(r, "c"));
 	assert_int_equal(registry_revoke(r, "a", &diag), 0);
 	c = registry_changed(r);
 	assert_string_equal(c.before->name, "a");
 	assert_null(c.after);
 	assert_null(registry_find(r, "a"));
-	registry_undo(r);
+	registry_end(r);
 	assert_string_equal(registry_clients(r, &n)[0]->name, "a");
 	assert_int_equal(n, 2);
 	assert_null(registry_changed(r).before);
@@ -503,6 +581,12 @@ test_import(void **state)
 	assert_int_equal(diag.warnings, 0);
 	assert_string_equal(address_of(r, "peer-1"), "10.66.0.8");
 	assert_string_equal(address_of(r, "office"), "10.66.0.3");
+	/* A network has no address that visitors could be led to. */
+	assert_int_equal(publish(r, "peer-1", "tcp/80"), UK_EINVAL);
+	assert_said("no single address");
+	assert_int_equal(
+	    set_way(r, "peer-1", CLIENT_EXCLUSIVE, NULL), UK_EINVAL);
+	assert_said("no single address");
 	/* Once: who was revoked since does not come back. */
 	assert_int_equal(registry_revoke(r, "office", &diag), 0);
 	assert_int_equal(registry_keep(r, &diag), 0);
@@ -551,6 +635,8 @@ main(void)
 	    TEST(test_token_expires),
 	    TEST(test_token_of_the_revoked),
 	    TEST(test_keys_are_ones_own),
+	    TEST(test_keys_that_are_added),
+	    TEST(test_invitations),
 	    TEST(test_names),
 	    TEST(test_pool),
 	    TEST(test_another_pool),

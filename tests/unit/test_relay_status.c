@@ -149,7 +149,7 @@ test_json(void **state)
 	{
 		assert_true(json_equal(json_object_get(o, key), v));
 	}
-	assert_int_equal(json_object_size(o), 22);
+	assert_int_equal(json_object_size(o), 23);
 	assert_int_equal(tunnel_status_number(o, "nat_ports"), 9);
 	assert_true(json_is_null(json_object_get(o, "tls_port")));
 	assert_true(
@@ -306,7 +306,10 @@ test_clients(void **state)
 	json_decref(o);
 	o = json_object();
 	text = print_clients(o, 0);
-	assert_string_equal(text, "no clients yet: ukai-relay invite NAME\n");
+	assert_string_equal(text,
+	    "no clients yet: ukai-relay invite NAME\n"
+	    "nothing is published\n"
+	    "nothing is published\n");
 	free(text);
 	json_decref(o);
 	fini(&s);

@@ -177,8 +177,8 @@ static void
 test_text_of_anything(void **state)
 {
 	static const char *const row[] = {"{}", "[]", "\"x\"",
-	    "{\"addresses\":[null],\"mtu\":\"a\",\"table\":-1,\"dns\":7,"
-	    "\"routes\":{\"a\":1},\"answer_table\":\"x\"}"};
+	    "{\"addresses\":[null],\"mtu\":\"a\",\"table\":-1,\"dns\":7}",
+	    "{\"routes\":{\"a\":1},\"answer_table\":\"x\"}"};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(row); i++) {

@@ -198,7 +198,7 @@ test_kill_at_random(void **state)
 
 /* One thing at a time, killed between two system calls of it: any two in the
  * course of the deeds, every few of each, to stay quick. */
-#define STRIDE 7
+#define STRIDE 13
 
 struct deed {
 	void (*prepare)(void);
