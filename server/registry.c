@@ -74,10 +74,11 @@ find(const struct registry *r, const char *name, size_t *at, struct diag *d)
 	return UK_ENOENT;
 }
 
+/* Public ones: time tells nothing. */
 static bool
 same_key(const struct wg_key *a, const struct wg_key *b)
 {
-	return sodium_memcmp(a->b, b->b, sizeof(a->b)) == 0;
+	return memcmp(a->b, b->b, sizeof(a->b)) == 0;
 }
 
 /* ---- one change ---- */

@@ -16,6 +16,7 @@
 #include "apply.h"
 #include "core/err.h"
 #include "enrol_link.h"
+#include "host/memory.h"
 #include "io/clock.h"
 #include "io/ctl.h"
 #include "io/log.h"
@@ -41,6 +42,7 @@ struct relay {
 	struct plan plan;
 	uint64_t since_s;
 	bool lost_interface;
+	bool told_status; /* of many clients it takes 2 KiB each for a moment */
 
 	struct apply host; /* owns what it points to, but for the plan */
 	char registry_path[PATHS_MAX];
@@ -113,6 +115,9 @@ look_is_due(void *arg)
 
 	diag_init(&d, NULL);
 	(void)set_forwarding(r, NULL);
+	if (r->told_status)
+		memory_trim();
+	r->told_status = false;
 	if (apply_rules(&r->host, &d) < 0)
 		log_limited(&r->rules_complaint, clock_now().mono_ns, LOG_WARN,
 		    "cannot change the firewall rules: %s",
@@ -248,6 +253,7 @@ status_of(void *arg)
 	tunnel_status_collect(&s.tunnel, r->host.tunnel, r->since_s);
 	o = status_json(&s);
 	json_decref(s.enrolment);
+	r->told_status = true;
 	return o;
 }
 

@@ -8,4 +8,7 @@
  * when everything is set up, before a system call filter is loaded. */
 void memory_give_back(void);
 
+/* Give back freed heap, after something that needed much of it. */
+void memory_trim(void);
+
 #endif

@@ -221,9 +221,19 @@ seen()
 # serve NS PORT...
 serve()
 {
-	local ns=$1
+	local ns=$1 port
 	shift
 	in_background "$ns" "$python" "$work/net.py" serve "$@"
+	for port in "$@"; do
+		until_true listens "$ns" "$port"
+	done
+}
+
+# listens NS PORT: by TCP and UDP, on all addresses
+listens()
+{
+	at "$1" ss -ltn | grep -q "0.0.0.0:$2 " &&
+		at "$1" ss -lun | grep -q "0.0.0.0:$2 "
 }
 
 in_background()
@@ -422,9 +432,7 @@ test_forwards()
 		relay forward add office-pc-2 tcp/8440-8443
 	check "N1: the relay's own" says "port 51820 is" relay forward add office-pc-1 udp/51820
 	check "N1: ssh" says "port 22 is for ssh" relay forward add office-pc-1 tcp/22
-	in_background vps "$python" "$work/net.py" serve 8080
-	check "a program takes a port" until_true at vps \
-		sh -c "ss -Hltn | grep -q :8080"
+	serve vps 8080
 	check "N1: a program's" says "port 8080 is in use" relay forward add office-pc-1 tcp/8080
 	check "reversed range: exit 2" exits 2 relay forward add office-pc-1 tcp/20-10
 	check "not a port: exit 2" exits 2 relay forward add office-pc-1 tcp/70000
@@ -710,8 +718,8 @@ test_many()
 cat >"$work/join" <<END
 #!/bin/bash
 # One address makes so many connections a second; a person tries again, too.
-export UKAI_CONF_DIR=$work/many UKAI_STATE_DIR=$work/many UKAI_RUN_DIR=$work/many/run
-for _ in \$(seq 20); do
+export UKAI_CONF_DIR=$work/many/\$1 UKAI_STATE_DIR=$work/many UKAI_RUN_DIR=$work/many/run
+for _ in \$(seq 40); do
 	timeout 20 ip netns exec $UKAI_LINE_PREFIX-pc $build/client/ukai join \
 	    --no-start --name "m\$1" "\$2" && exit
 	sleep 1
