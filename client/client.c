@@ -258,27 +258,39 @@ open_link(struct client *c, struct diag *d)
 }
 
 static int
+apply_firewall(struct client *c, const struct firewall_conf *f, struct diag *d)
+{
+	char table[FIREWALL_TABLE_MAX];
+	struct text body = {0};
+	int err = UK_ENOMEM;
+
+	firewall_table(table, c->s.name);
+	firewall_body(&body, f);
+	if (!body.failed)
+		err = hostfw_apply(c->firewall, table, body.s, d);
+	text_fini(&body);
+	return err;
+}
+
+static int
 open_firewall(struct client *c, struct diag *d)
 {
-	const struct firewall_conf f = {.ifname = c->s.name,
+	struct firewall_conf f = {.ifname = c->s.name,
 	    .mtu = c->mtu,
 	    .mark = c->routes.src_valid_mark ? c->routes.mark : 0,
 	    .answer_mark = c->routes.answer_mark,
 	    .answer_mask = ROUTES_ANSWER_MASK,
 	    .address = interface_of(c)->address.item,
-	    .n = interface_of(c)->address.n};
-	char table[FIREWALL_TABLE_MAX];
-	struct text body = {0};
+	    .n = interface_of(c)->address.n,
+	    .sockets = true};
 	int err = hostfw_open(&c->firewall, d);
 
 	if (err < 0)
 		return err;
-	firewall_table(table, c->s.name);
-	firewall_body(&body, &f);
-	err = body.failed ? UK_ENOMEM
-			  : hostfw_apply(c->firewall, table, body.s, d);
-	text_fini(&body);
-	return err;
+	if (apply_firewall(c, &f, NULL) == 0)
+		return 0;
+	f.sockets = false;
+	return apply_firewall(c, &f, d);
 }
 
 static int

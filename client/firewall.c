@@ -99,7 +99,7 @@ add_asked_sets(struct text *t, const struct firewall_conf *c)
 /* Behind other tables' filters: what they drop is not remembered. Nor is what
  * no socket for all addresses takes: else one datagram with a made up source
  * would move a flow of the line, which a connected socket has, into the
- * tunnel. */
+ * tunnel. A kernel that cannot look at sockets takes that risk. */
 static void
 remember_visitors(struct text *t, const struct firewall_conf *c)
 {
@@ -113,13 +113,14 @@ remember_visitors(struct text *t, const struct firewall_conf *c)
 
 		text_add(t,
 		    "iifname \"%s\" ct direction original meta l4proto udp "
-		    "%s daddr %s socket wildcard 1 update @asked%zu "
+		    "%s daddr %s %supdate @asked%zu "
 		    "{ %s saddr . udp sport . udp dport }\n"
 		    "iifname != \"%s\" ct direction original "
 		    "meta l4proto udp delete @asked%zu "
 		    "{ %s saddr . udp sport . udp dport }\n",
-		    c->ifname, ip, ip_addr_format(&c->address[i].addr, addr), i,
-		    ip, c->ifname, i, ip);
+		    c->ifname, ip, ip_addr_format(&c->address[i].addr, addr),
+		    c->sockets ? "socket wildcard 1 " : "", i, ip, c->ifname, i,
+		    ip);
 	}
 	text_add(t, "}\n");
 }

@@ -30,6 +30,8 @@ struct firewall_conf {
 	uint32_t answer_mark, answer_mask; /* 0: answers are left alone */
 	const struct ip_ifaddr *address; /* of the interface */
 	size_t n;
+	/* The kernel has nft's socket expression: see remember_visitors(). */
+	bool sockets;
 };
 
 /* Visitors remembered for an address, so that strangers cannot make the kernel

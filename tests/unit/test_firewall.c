@@ -120,6 +120,7 @@ test_answers(void **state)
 	const struct ip_ifaddr a[] = {
 	    address("10.66.0.2/24"), address("fd66::2/64")};
 	const struct firewall_conf c = {.ifname = "ukai0",
+	    .sockets = true,
 	    .mtu = 1420,
 	    .mark = 51820,
 	    .answer_mark = 0x1000000,
@@ -229,10 +230,31 @@ test_table_name(void **state)
 	}
 }
 
+/* A kernel without nft's socket expression has rules all the same. */
+static void
+test_without_sockets(void **state)
+{
+	const struct ip_ifaddr a = {{FAMILY_V4, {10, 66, 0, 2}}, 32};
+	const struct firewall_conf c = {.ifname = "ukai0",
+	    .mtu = 1420,
+	    .answer_mark = 1,
+	    .answer_mask = 0xff,
+	    .address = &a,
+	    .n = 1};
+	struct text t = {.s = NULL};
+
+	(void)state;
+	firewall_body(&t, &c);
+	assert_null(strstr(t.s, "socket"));
+	assert_non_null(strstr(t.s, "ip daddr 10.66.0.2 update @asked0 "));
+	text_fini(&t);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_without_sockets),
 	    cmocka_unit_test(test_whole_body_R1),
 	    cmocka_unit_test(test_answers),
 	    cmocka_unit_test(test_no_mark),
