@@ -422,12 +422,18 @@ static int
 check_routes(const char *routes, struct diag *d)
 {
 	struct conf_span rest = {.s = routes, .len = strlen(routes)}, item;
+	struct ip_ifaddr a;
 	struct ip_prefix p;
 	size_t n = 0;
 
 	while (conf_span_item(&rest, &item)) {
-		if (ip_prefix_parse(&p, item.s, item.len) == 0 &&
-		    p.addr.family == FAMILY_V4 && ++n <= ENROL_ROUTES_MAX)
+		bool right = ip_ifaddr_parse(&a, item.s, item.len) == 0 &&
+			     a.addr.family == FAMILY_V4;
+
+		if (right)
+			ip_ifaddr_prefix(&a, &p);
+		if (right && ip_addr_equal(&a.addr, &p.addr) &&
+		    ++n <= ENROL_ROUTES_MAX)
 			continue;
 		if (n > ENROL_ROUTES_MAX)
 			diag_error(d, "more than %d routes", ENROL_ROUTES_MAX);

@@ -370,6 +370,26 @@ configure(struct relay *r, struct diag *d)
 
 /* ---- the registry ---- */
 
+/* An address that was added by hand does not outlive a reboot. */
+static void
+warn_of_lost(struct relay *r, struct diag *d)
+{
+	char text[IP_ADDR_TEXT_MAX];
+	struct client *const *c;
+	size_t n;
+
+	c = registry_clients(r->host.registry, &n);
+	for (size_t i = 0; i < n; i++)
+		if (c[i]->way == CLIENT_EXCLUSIVE &&
+		    !ip_addr_equal(&c[i]->global, &r->plan.global) &&
+		    !place_has(&r->place, &c[i]->global))
+			diag_warn(d,
+			    "%s is %s's, but not an address of this host any "
+			    "more: make it permanent in the network's "
+			    "configuration",
+			    ip_addr_format(&c[i]->global, text), c[i]->name);
+}
+
 static int
 open_registry(struct relay *r, struct diag *d)
 {
@@ -388,6 +408,8 @@ open_registry(struct relay *r, struct diag *d)
 	if (err == 0)
 		err = registry_import(
 		    r->host.registry, &r->conf->peers, r->since_s, &n, d);
+	if (err == 0)
+		warn_of_lost(r, d);
 	if (n > 0)
 		log_msg(LOG_INFO,
 		    "%zu [Peer] sections of the configuration are in the "

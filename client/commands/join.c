@@ -93,6 +93,13 @@ add_locals(struct join_setup *s, const char *text)
 	for (;;) {
 		size_t len = strcspn(text, ",");
 
+		if (memchr(text, '/', len) == NULL) {
+			fprintf(stderr,
+			    "ukai: error: --local \"%.*s\" lacks the "
+			    "network's length, as in 192.168.24.0/24\n",
+			    (int)len, text);
+			return UK_EINVAL;
+		}
 		if (add_local(s, text, len) < 0)
 			return UK_EINVAL;
 		if (text[len] == '\0')

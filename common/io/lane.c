@@ -5,6 +5,7 @@
 #include "core/ip.h"
 #include "watch.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -353,6 +354,8 @@ run_thread(void *arg)
 {
 	struct lane *l = arg;
 
+	/* For top -H and ps -L. */
+	(void)pthread_setname_np(pthread_self(), "ukai-lane");
 	uv_run(l->loop, UV_RUN_DEFAULT);
 }
 

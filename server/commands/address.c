@@ -46,8 +46,9 @@ print(const json_t *o, const char *way)
 		       "Address = %s/32; and start its tunnel anew\n",
 		    name, address);
 	else
-		printf("its address in the tunnel is %s\n",
-		    tunnel_status_text(o, "tunnel_address", "?"));
+		printf("if %s was routed: write Address = %s/32 into "
+		       "[Interface] there, and start its tunnel anew\n",
+		    name, tunnel_status_text(o, "tunnel_address", "?"));
 }
 
 /* What needs no relay to be seen. */

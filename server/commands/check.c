@@ -13,6 +13,7 @@
 #include "io/service.h"
 #include "io/tls_identity.h"
 #include "options.h"
+#include "server/metrics.h"
 #include "server/paths.h"
 #include "server/survey.h"
 
@@ -51,6 +52,11 @@ check_in_use(const struct server_conf *c, struct diag *d)
 		    "TCP port %u is in use by another program; choose another "
 		    "TlsPort (such as 8443), or see `ss -tlnp`",
 		    c->tls_port);
+	if (c->metrics.port != 0 && survey_tcp_port_used(c->metrics.port))
+		diag_error(d,
+		    "TCP port %u is in use by another program; choose another "
+		    "port for Metrics, or see `ss -tlnp`",
+		    c->metrics.port);
 	if (if_nametoindex(c->interface) != 0)
 		diag_error(d,
 		    "there is an interface %s already; choose another "
@@ -83,6 +89,8 @@ check_host(struct check *to, const struct server_conf *c, struct diag *d)
 	struct netcfg *n;
 
 	*to = (struct check){.running = is_running(c->interface)};
+	if (c->metrics.port != 0)
+		(void)metrics_check(&c->metrics, &c->address.ifaddr.addr, d);
 	if (netcfg_open(&n, d) < 0)
 		return;
 	to->planned = plan_make(&to->plan, c, n, d) == 0;

@@ -358,6 +358,8 @@ test_forged()
 		    print("ukai1-" + base64.urlsafe_b64encode(c).decode().rstrip("="))
 	PY
 	)
+	check "join: a network without its length: exit 2" exits 2 \
+		on lan join --local 192.168.24.0 --name "l$$" "$token"
 	check "forged secret" says "does not know" on lan join --name "l$$" \
 		"$(head -1 <<<"$forged")"
 	check "wrong pin: not the relay that the token names" says "key" \

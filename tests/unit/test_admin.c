@@ -151,6 +151,9 @@ test_requests(void **state)
 		"\"x\" is no IPv4 prefix"},
 	    {"invite {\"name\":\"a\",\"hours\":24,\"routes\":\"2001:db8::/32\"}",
 		"is no IPv4 prefix"},
+	    {"invite {\"name\":\"a\",\"hours\":24,"
+	     "\"routes\":\"198.51.100.1/24\"}",
+		"is no IPv4 prefix"},
 	    {"invite {\"name\":\"a\",\"hours\":24,\"policy\":\"a\\u0007\"}",
 		"not plain text"},
 	    {"add {\"name\":\"a\"}", "public_key is no WireGuard key"},
