@@ -12,6 +12,7 @@
 
 #include "core/err.h"
 #include "io/clock.h"
+#include "io/sockaddr.h"
 #include "io/tls_stream.h"
 
 #define PLACES 2 /* IPv6, IPv4 */
@@ -74,35 +75,16 @@ failed(struct asking *a, struct place *p, int e)
 	p->tried = true;
 }
 
-static socklen_t
-put_sockaddr(struct sockaddr_storage *s, const struct endpoint *e)
-{
-	struct sockaddr_in6 six = {
-	    .sin6_family = AF_INET6, .sin6_port = htons(e->port)};
-	struct sockaddr_in four = {
-	    .sin_family = AF_INET, .sin_port = htons(e->port)};
-
-	if (e->addr.family == FAMILY_V6) {
-		memcpy(&six.sin6_addr, e->addr.b, 16);
-		memcpy(s, &six, sizeof(six));
-		return sizeof(six);
-	}
-	memcpy(&four.sin_addr, e->addr.b, 4);
-	memcpy(s, &four, sizeof(four));
-	return sizeof(four);
-}
-
 static void
 start(struct asking *a, struct place *p)
 {
-	struct sockaddr_storage s;
-	socklen_t len = put_sockaddr(&s, &p->to);
+	union sockaddr_any s;
+	socklen_t len = sockaddr_store(&s, &p->to);
 
-	p->fd = socket(s.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
-	    IPPROTO_TCP);
+	p->fd = socket(s.sa.sa_family,
+	    SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP);
 	if (p->fd < 0 ||
-	    (connect(p->fd, (const struct sockaddr *)&s, len) < 0 &&
-		errno != EINPROGRESS))
+	    (connect(p->fd, &s.sa, len) < 0 && errno != EINPROGRESS))
 		failed(a, p, errno);
 }
 

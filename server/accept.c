@@ -13,6 +13,7 @@
 #include "core/err.h"
 #include "io/clock.h"
 #include "io/log.h"
+#include "io/sockaddr.h"
 #include "io/watch.h"
 #include "wg/wg_limit.h"
 
@@ -123,29 +124,6 @@ receive_connection(
 	    endpoint_format(from, text), accept_refusal_name(why));
 }
 
-union sockaddr_any {
-	struct sockaddr sa;
-	struct sockaddr_in v4;
-	struct sockaddr_in6 v6;
-};
-
-static struct endpoint
-endpoint_of(const union sockaddr_any *s)
-{
-	struct endpoint e = {.port = ntohs(s->v4.sin_port)};
-
-	if (s->sa.sa_family == AF_INET) {
-		e.addr.family = FAMILY_V4;
-		memcpy(e.addr.b, &s->v4.sin_addr, 4);
-		return e;
-	}
-	e.addr.family = FAMILY_V6;
-	memcpy(e.addr.b, &s->v6.sin6_addr, 16);
-	if (IN6_IS_ADDR_LINKLOCAL(&s->v6.sin6_addr))
-		e.scope_id = s->v6.sin6_scope_id;
-	return e;
-}
-
 /* Is it about that one connection only, which is gone by now (accept(2))? */
 static bool
 concerns_one(int err)
@@ -176,7 +154,7 @@ take_one(struct accept *a, int fd, uint64_t now_ns)
 		return 0;
 	if (conn < 0)
 		return concerns_one(errno) ? 1 : -errno;
-	from = endpoint_of(&s);
+	sockaddr_load(&from, &s);
 	receive_connection(a, conn, &from, now_ns);
 	return 1;
 }
@@ -289,13 +267,6 @@ close_fd:
 	return -1;
 }
 
-static bool
-family_missing(int err)
-{
-	return err == EAFNOSUPPORT || err == EADDRNOTAVAIL ||
-	       err == EPROTONOSUPPORT;
-}
-
 static void
 close_listeners(struct accept *a)
 {
@@ -320,7 +291,7 @@ listen_on_both(struct accept *a)
 		if (a->fd[f] >= 0)
 			continue;
 		err = errno;
-		if (!family_missing(err)) {
+		if (!sockaddr_family_missing(err)) {
 			close_listeners(a);
 			return err;
 		}

@@ -36,13 +36,6 @@ pool(size_t i)
 	    {FAMILY_V4, {192, 168, (uint8_t)(66 + i)}}, 24};
 }
 
-static bool
-overlap(const struct ip_prefix *a, const struct ip_prefix *b)
-{
-	return a->bits <= b->bits ? ip_prefix_contains(a, &b->addr)
-				  : ip_prefix_contains(b, &a->addr);
-}
-
 void
 init_pools_take(struct init_pools *p, const struct ip_prefix *prefix)
 {
@@ -51,7 +44,7 @@ init_pools_take(struct init_pools *p, const struct ip_prefix *prefix)
 	for (size_t i = 0; i < INIT_POOLS; i++) {
 		struct ip_prefix candidate = pool(i);
 
-		p->taken[i] |= overlap(&candidate, prefix);
+		p->taken[i] |= ip_prefix_overlap(&candidate, prefix);
 	}
 }
 

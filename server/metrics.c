@@ -13,6 +13,7 @@
 #include "core/err.h"
 #include "host/os_err.h"
 #include "io/clock.h"
+#include "io/sockaddr.h"
 #include "io/watch.h"
 #include "metrics_text.h"
 
@@ -73,41 +74,20 @@ metrics_check(
 	return UK_EINVAL;
 }
 
-static socklen_t
-to_sockaddr(struct sockaddr_storage *out, const struct endpoint *e)
-{
-	struct sockaddr_in *v4 = (struct sockaddr_in *)out;
-	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
-
-	memset(out, 0, sizeof(*out));
-	if (e->addr.family == FAMILY_V4) {
-		v4->sin_family = AF_INET;
-		v4->sin_port = htons(e->port);
-		memcpy(&v4->sin_addr, e->addr.b, 4);
-		return sizeof(*v4);
-	}
-	v6->sin6_family = AF_INET6;
-	v6->sin6_port = htons(e->port);
-	v6->sin6_scope_id = e->scope_id;
-	memcpy(&v6->sin6_addr, e->addr.b, 16);
-	return sizeof(*v6);
-}
-
 static int
 listen_on(int *out, const struct endpoint *e, struct diag *d)
 {
 	char text[ENDPOINT_TEXT_MAX];
-	struct sockaddr_storage a;
-	socklen_t len = to_sockaddr(&a, e);
-	int fd =
-	    socket(a.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	union sockaddr_any a;
+	socklen_t len = sockaddr_store(&a, e);
+	int fd = socket(
+	    a.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	int one = 1, err;
 
 	/* A restart finds the last one's connections in TIME_WAIT. */
 	if (fd >= 0 &&
 	    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0 &&
-	    bind(fd, (struct sockaddr *)&a, len) == 0 &&
-	    listen(fd, SOMAXCONN) == 0) {
+	    bind(fd, &a.sa, len) == 0 && listen(fd, SOMAXCONN) == 0) {
 		*out = fd;
 		return 0;
 	}

@@ -81,6 +81,16 @@ same_key(const struct wg_key *a, const struct wg_key *b)
 	return memcmp(a->b, b->b, sizeof(a->b)) == 0;
 }
 
+static const struct client *
+find_key(const struct registry *r, const struct wg_key *public_key)
+{
+	for (size_t i = 0; i < r->n; i++)
+		if (client_has_joined(r->item[i]) &&
+		    same_key(&r->item[i]->public_key, public_key))
+			return r->item[i];
+	return NULL;
+}
+
 /* ---- one change ---- */
 
 /* c, which is taken, takes the place of the client at at, or is a new one
@@ -299,7 +309,7 @@ import_all(struct registry *r, const struct server_peers *peers, uint64_t now_s,
 
 		memcpy(key.b, peers->item[i].wg.public_key.b, sizeof(key.b));
 		err = store_was_imported(r->store, &key, d);
-		if (err == 0 && registry_find_key(r, &key) == NULL)
+		if (err == 0 && find_key(r, &key) == NULL)
 			err = import_peer(r, &peers->item[i], now_s, d);
 		else if (err >= 0)
 			++*old;
@@ -367,16 +377,6 @@ registry_find(const struct registry *r, const char *name)
 	size_t at = index_of(r, name);
 
 	return at < r->n ? r->item[at] : NULL;
-}
-
-const struct client *
-registry_find_key(const struct registry *r, const struct wg_key *public_key)
-{
-	for (size_t i = 0; i < r->n; i++)
-		if (client_has_joined(r->item[i]) &&
-		    same_key(&r->item[i]->public_key, public_key))
-			return r->item[i];
-	return NULL;
 }
 
 const struct ip_addr *
@@ -454,7 +454,7 @@ check_routes(const char *routes, struct diag *d)
 static int
 check_key(const struct registry *r, const struct wg_key *key, struct diag *d)
 {
-	const struct client *c = registry_find_key(r, key);
+	const struct client *c = find_key(r, key);
 
 	if (c != NULL)
 		diag_error(d, "the client %s has that key", c->name);

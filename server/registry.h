@@ -54,8 +54,6 @@ const struct ip_addr *registry_relays(const struct registry *r); /* global */
 /* In the order of their making; good until the next change. */
 struct client *const *registry_clients(const struct registry *r, size_t *n);
 const struct client *registry_find(const struct registry *r, const char *name);
-const struct client *registry_find_key(
-    const struct registry *r, const struct wg_key *public_key);
 
 /* ---- changes ---- */
 

@@ -100,13 +100,6 @@ claims_address(struct registry *r, struct ip_prefix *out, struct diag *d)
 	return 0;
 }
 
-static bool
-overlap(const struct ip_prefix *a, const struct ip_prefix *b)
-{
-	return a->bits <= b->bits ? ip_prefix_contains(a, &b->addr)
-				  : ip_prefix_contains(b, &a->addr);
-}
-
 int
 claims_network(const struct registry *r, const struct client *c,
     const struct ip_prefix *p, struct diag *d)
@@ -122,7 +115,7 @@ claims_network(const struct registry *r, const struct client *c,
 		    c->name, text, ip_prefix_format(&r->pool, pool));
 		return UK_EINVAL;
 	}
-	if (overlap(p, &own)) {
+	if (ip_prefix_overlap(p, &own)) {
 		diag_error(d, "the client %s has the relay's own address in %s",
 		    c->name, text);
 		return UK_EBUSY;
@@ -130,7 +123,7 @@ claims_network(const struct registry *r, const struct client *c,
 	for (size_t i = 0; i < r->n; i++)
 		for (size_t k = 0; k < r->item[i]->networks; k++)
 			if (r->item[i] != c &&
-			    overlap(p, &r->item[i]->network[k])) {
+			    ip_prefix_overlap(p, &r->item[i]->network[k])) {
 				diag_error(d, "%s of %s overlaps that of %s",
 				    text, c->name, r->item[i]->name);
 				return UK_EBUSY;
@@ -154,7 +147,7 @@ claims_pool(struct registry *r, struct diag *d)
 
 			if (p->bits < r->pool.bits ||
 			    !ip_prefix_contains(&r->pool, &p->addr) ||
-			    overlap(p, &own)) {
+			    ip_prefix_overlap(p, &own)) {
 				diag_error(d,
 				    "the client %s has %s, which does not fit "
 				    "[Relay] Address (the pool %s): write the "

@@ -53,6 +53,8 @@ struct relay {
 	struct watch *save_timer, *look_timer;
 	struct log_limit rules_complaint, enrol_complaint;
 	struct place place;
+	struct port_set services; /* as of the last look */
+	bool rules_behind; /* what they should say */
 
 	struct ctl *ctl;
 	struct admin admin;
@@ -110,6 +112,7 @@ static int set_forwarding(struct relay *r, struct diag *d);
 static void
 look_is_due(void *arg)
 {
+	const struct port_set *now;
 	struct relay *r = arg;
 	struct diag d;
 
@@ -118,7 +121,12 @@ look_is_due(void *arg)
 	if (r->told_status)
 		memory_trim();
 	r->told_status = false;
-	if (apply_rules(&r->host, &d) < 0)
+	now = place_services(&r->place);
+	if (r->rules_behind || memcmp(now, &r->services, sizeof(*now)) != 0) {
+		r->services = *now;
+		r->rules_behind = apply_rules(&r->host, &d) < 0;
+	}
+	if (r->rules_behind)
 		log_limited(&r->rules_complaint, clock_now().mono_ns, LOG_WARN,
 		    "cannot change the firewall rules: %s",
 		    d.n > 0 ? d.entry[0].text : "out of memory");
@@ -138,7 +146,8 @@ settle_end(struct relay *r, const struct registry_change *c, struct diag *d)
 	if (err < 0)
 		return err;
 	diag_init(&why, NULL);
-	if (apply_change(&r->host, c, &why) < 0)
+	r->rules_behind = apply_change(&r->host, c, &why) < 0;
+	if (r->rules_behind)
 		diag_warn(d, "%s is revoked, but not all of it is undone: %s",
 		    c->before->name,
 		    why.n > 0 ? why.entry[0].text : "out of memory");
@@ -161,7 +170,7 @@ settle_change(struct relay *r, const struct registry_change *c, struct diag *d)
 		diag_error(d, "%s; nothing was changed", uk_strerror(err));
 	/* What is there was there before: it can be again. */
 	registry_withdraw(r->host.registry);
-	(void)apply_change(&r->host, &back, NULL);
+	r->rules_behind = apply_change(&r->host, &back, NULL) < 0;
 	return err;
 }
 

@@ -228,3 +228,10 @@ ip_prefix_contains(const struct ip_prefix *p, const struct ip_addr *a)
 	}
 	return true;
 }
+
+bool
+ip_prefix_overlap(const struct ip_prefix *a, const struct ip_prefix *b)
+{
+	return a->bits <= b->bits ? ip_prefix_contains(a, &b->addr)
+				  : ip_prefix_contains(b, &a->addr);
+}

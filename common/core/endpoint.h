@@ -70,5 +70,7 @@ int ip_prefix_parse(struct ip_prefix *p, const char *text, size_t len);
 const char *ip_prefix_format(
     const struct ip_prefix *p, char text[static IP_PREFIX_TEXT_MAX]);
 bool ip_prefix_contains(const struct ip_prefix *p, const struct ip_addr *a);
+/* Is there an address that lies in both? */
+bool ip_prefix_overlap(const struct ip_prefix *a, const struct ip_prefix *b);
 
 #endif

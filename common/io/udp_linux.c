@@ -12,6 +12,7 @@
 #include <linux/filter.h>
 
 #include "core/err.h"
+#include "sockaddr.h"
 #include "wg/wg_msg.h"
 
 /* Receiving. A GRO message is up to 64 KB, and any datagram may be, so every
@@ -57,12 +58,6 @@
 
 static_assert(RECV_SLOTS_GRO * RECV_SEGMENTS_MAX <= UDP_RECV_MAX,
     "a full GRO batch fits the views");
-
-union sockaddr_any {
-	struct sockaddr sa;
-	struct sockaddr_in v4;
-	struct sockaddr_in6 v6;
-};
 
 /* Control data of one message, aligned as cmsg(3) demands. */
 struct control {
@@ -181,13 +176,6 @@ close_fd:
 	return -1;
 }
 
-static bool
-family_missing(int err)
-{
-	return err == EAFNOSUPPORT || err == EADDRNOTAVAIL ||
-	       err == EPROTONOSUPPORT;
-}
-
 static void
 close_sockets(struct udp *u)
 {
@@ -208,10 +196,10 @@ open_pair(struct udp *u, const struct udp_conf *c, uint16_t port, bool joins)
 
 	u->port = port;
 	u->fd4 = open_family(c, joins, AF_INET, &u->port);
-	if (u->fd4 < 0 && !family_missing(errno))
+	if (u->fd4 < 0 && !sockaddr_family_missing(errno))
 		return -1;
 	u->fd6 = open_family(c, joins, AF_INET6, &u->port);
-	if (u->fd6 >= 0 || (u->fd4 >= 0 && family_missing(errno)))
+	if (u->fd6 >= 0 || (u->fd4 >= 0 && sockaddr_family_missing(errno)))
 		return 0;
 	saved = errno;
 	close_sockets(u);
@@ -405,22 +393,6 @@ udp_set_mark(struct udp *u, uint32_t mark)
 }
 
 static void
-load_from(struct endpoint *ep, const union sockaddr_any *a)
-{
-	*ep = (struct endpoint){0};
-	if (a->sa.sa_family == AF_INET6) {
-		ep->addr.family = FAMILY_V6;
-		memcpy(ep->addr.b, &a->v6.sin6_addr, 16);
-		ep->port = ntohs(a->v6.sin6_port);
-		ep->scope_id = a->v6.sin6_scope_id;
-		return;
-	}
-	ep->addr.family = FAMILY_V4;
-	memcpy(ep->addr.b, &a->v4.sin_addr, 4);
-	ep->port = ntohs(a->v4.sin_port);
-}
-
-static void
 load_source4(struct endpoint *ep, const struct cmsghdr *c)
 {
 	struct in_pktinfo info;
@@ -502,7 +474,7 @@ cut_message(struct udp *u, unsigned i, unsigned n)
 		u->stats.truncated++;
 		return n;
 	}
-	load_from(&u->rep[i], &u->raddr[i]);
+	sockaddr_load(&u->rep[i], &u->raddr[i]);
 	size = load_control(&m->msg_hdr, &u->rep[i], &tos);
 	segment = size > 0 ? (size_t)size : left;
 	do {
@@ -563,22 +535,6 @@ udp_recv(struct udp *u, int family, struct dgram **out)
 	if (got > 0)
 		u->recv_max = next_max(u, (unsigned)got, bytes);
 	return n;
-}
-
-static socklen_t
-store_to(union sockaddr_any *a, const struct endpoint *ep)
-{
-	if (ep->addr.family == FAMILY_V6) {
-		a->v6 = (struct sockaddr_in6){.sin6_family = AF_INET6,
-		    .sin6_port = htons(ep->port),
-		    .sin6_scope_id = ep->scope_id};
-		memcpy(&a->v6.sin6_addr, ep->addr.b, 16);
-		return sizeof(a->v6);
-	}
-	a->v4 = (struct sockaddr_in){
-	    .sin_family = AF_INET, .sin_port = htons(ep->port)};
-	memcpy(&a->v4.sin_addr, ep->addr.b, 4);
-	return sizeof(a->v4);
 }
 
 /* Append one control message at c->b + *used. The padding behind it was
@@ -677,7 +633,7 @@ add_message(
 	uint16_t segment = count > 1 ? (uint16_t)d[0].buf.len : 0;
 
 	*m = (struct msghdr){.msg_name = &u->saddr[b->msgs],
-	    .msg_namelen = store_to(&u->saddr[b->msgs], d[0].ep),
+	    .msg_namelen = sockaddr_store(&u->saddr[b->msgs], d[0].ep),
 	    .msg_iov = &u->siov[b->iovs],
 	    .msg_iovlen = count,
 	    .msg_controllen = store_control(c, &d[0], segment)};

@@ -29,11 +29,11 @@ static const char usage[] =
     "  -i, --interface NAME   which relay, when several run\n";
 
 static void
-print(const json_t *o, const char *way)
+print(const json_t *answer, const struct options *o)
 {
-	const char *name = tunnel_status_text(o, "name", "?");
-	const char *address = tunnel_status_text(o, "global_address", "?");
-	const char *kept = tunnel_status_text(o, "kept", NULL);
+	const char *name = o->argument[0], *way = o->argument[1];
+	const char *address = tunnel_status_text(answer, "global_address", "?");
+	const char *kept = tunnel_status_text(answer, "kept", NULL);
 
 	printf("%s is %s: %s\n", name, way, address);
 	if (kept != NULL)
@@ -48,7 +48,7 @@ print(const json_t *o, const char *way)
 	else
 		printf("if %s was routed: write Address = %s/32 into "
 		       "[Interface] there, and start its tunnel anew\n",
-		    name, tunnel_status_text(o, "tunnel_address", "?"));
+		    name, tunnel_status_text(answer, "tunnel_address", "?"));
 }
 
 /* What needs no relay to be seen. */
@@ -69,15 +69,8 @@ is_use_right(const struct options *o)
 int
 command_address(int argc, char **argv)
 {
-	static const struct option long_options[] = {
-	    {"json", no_argument, NULL, 'j'},
-	    {"interface", required_argument, NULL, 'i'},
-	    {"help", no_argument, NULL, 'h'},
-	    {NULL, 0, NULL, 0},
-	};
 	static const struct options_form form = {
-	    usage, "ji:h", long_options, 2, 3};
-	json_t *answer;
+	    usage, OPTIONS_ASK, options_ask, 2, 3};
 	struct options o;
 	int code;
 
@@ -87,15 +80,8 @@ command_address(int argc, char **argv)
 		fputs(usage, stderr);
 		return EXIT_USAGE;
 	}
-	code = ask_relay(&answer, o.interface, "address",
+	return ask_and_print(&o, "address",
 	    ask_strings("name", o.argument[0], "way", o.argument[1], "global",
-		o.argument[2], NULL));
-	if (code != EXIT_OK)
-		return code;
-	if (o.json)
-		ask_print(answer);
-	else
-		print(answer, o.argument[1]);
-	json_decref(answer);
-	return EXIT_OK;
+		o.argument[2], NULL),
+	    print);
 }

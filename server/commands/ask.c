@@ -129,6 +129,23 @@ ask_relay(json_t **out, const char *interface, const char *verb, json_t *args)
 	return code;
 }
 
+int
+ask_and_print(const struct options *o, const char *verb, json_t *args,
+    void (*print)(const json_t *answer, const struct options *o))
+{
+	json_t *answer;
+	int code = ask_relay(&answer, o->interface, verb, args);
+
+	if (code != EXIT_OK)
+		return code;
+	if (o->json)
+		ask_print(answer);
+	else
+		print(answer, o);
+	json_decref(answer);
+	return EXIT_OK;
+}
+
 void
 ask_print(const json_t *answer)
 {

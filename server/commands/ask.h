@@ -5,12 +5,18 @@
 
 #include <jansson.h>
 
+#include "options.h"
+
 /* Ask the relay of an interface (NULL: the only one that runs) for a verb, with
  * args (an object, taken; NULL: none). What it refuses or warns of is said on
  * stderr. Returns an exit code; with EXIT_OK *answer is an object, to
  * json_decref(). */
 int ask_relay(
     json_t **answer, const char *interface, const char *verb, json_t *args);
+
+/* The same, and print the answer: for programs with --json, else by print. */
+int ask_and_print(const struct options *o, const char *verb, json_t *args,
+    void (*print)(const json_t *answer, const struct options *o));
 
 /* Print an answer for programs: indented, with a newline. */
 void ask_print(const json_t *answer);

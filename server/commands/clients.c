@@ -19,17 +19,12 @@ static const char usage[] =
 int
 command_clients(int argc, char **argv)
 {
-	static const struct option long_options[] = {
-	    {"json", no_argument, NULL, 'j'},
-	    {"interface", required_argument, NULL, 'i'},
-	    {"help", no_argument, NULL, 'h'},
-	    {NULL, 0, NULL, 0},
-	};
 	json_t *status, *clients;
 	struct options o;
 	int code;
 
-	if (options_parse(&o, argc, argv, "ji:h", long_options, usage, &code))
+	if (options_parse(
+		&o, argc, argv, OPTIONS_ASK, options_ask, usage, &code))
 		return code;
 	code = ask_relay(&status, o.interface, "status", NULL);
 	if (code != EXIT_OK)

@@ -39,29 +39,30 @@ is_use_right(const struct options *o)
 	return err == 0;
 }
 
-static int
-change(const struct options *o, const char *verb)
+static void
+print_added(const json_t *answer, const struct options *o)
 {
-	const char *target = o->argument[3];
-	json_t *answer;
-	int code;
+	(void)answer;
+	printf("%s is published for %s\n", o->argument[2], o->argument[1]);
+}
 
+static void
+print_removed(const json_t *answer, const struct options *o)
+{
+	(void)answer;
+	printf("%s is not published any more\n", o->argument[2]);
+}
+
+static int
+change(const struct options *o, const char *verb,
+    void (*print)(const json_t *answer, const struct options *o))
+{
 	if (!is_use_right(o))
 		return EXIT_USAGE;
-	code = ask_relay(&answer, o->interface, verb,
+	return ask_and_print(o, verb,
 	    ask_strings("name", o->argument[1], "ports", o->argument[2],
-		"target", target, NULL));
-	if (code != EXIT_OK)
-		return code;
-	if (o->json)
-		ask_print(answer);
-	else if (strcmp(verb, "forward-add") == 0)
-		printf(
-		    "%s is published for %s\n", o->argument[2], o->argument[1]);
-	else
-		printf("%s is not published any more\n", o->argument[2]);
-	json_decref(answer);
-	return EXIT_OK;
+		"target", o->argument[3], NULL),
+	    print);
 }
 
 static int
@@ -96,23 +97,17 @@ list(const struct options *o)
 int
 command_forward(int argc, char **argv)
 {
-	static const struct option long_options[] = {
-	    {"json", no_argument, NULL, 'j'},
-	    {"interface", required_argument, NULL, 'i'},
-	    {"help", no_argument, NULL, 'h'},
-	    {NULL, 0, NULL, 0},
-	};
 	static const struct options_form form = {
-	    usage, "ji:h", long_options, 1, 4};
+	    usage, OPTIONS_ASK, options_ask, 1, 4};
 	struct options o;
 	int code;
 
 	if (options_take(&o, argc, argv, &form, &code))
 		return code;
 	if (strcmp(o.argument[0], "add") == 0 && o.arguments >= 3)
-		return change(&o, "forward-add");
+		return change(&o, "forward-add", print_added);
 	if (strcmp(o.argument[0], "remove") == 0 && o.arguments == 3)
-		return change(&o, "forward-remove");
+		return change(&o, "forward-remove", print_removed);
 	if (strcmp(o.argument[0], "list") == 0 && o.arguments <= 2)
 		return list(&o);
 	fputs(usage, stderr);

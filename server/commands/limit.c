@@ -56,6 +56,16 @@ is_use_right(const struct options *o)
 	return o->arguments == 1 ? given : off && !given;
 }
 
+static void
+print(const json_t *answer, const struct options *o)
+{
+	(void)answer;
+	printf("%s: %s%s, %s connections\n", o->argument[0],
+	    o->rate != NULL ? o->rate : "any",
+	    o->rate != NULL ? " Mbit/s" : " rate",
+	    o->connections != NULL ? o->connections : "any number of");
+}
+
 int
 command_limit(int argc, char **argv)
 {
@@ -69,7 +79,7 @@ command_limit(int argc, char **argv)
 	};
 	static const struct options_form form = {
 	    usage, "ji:h", long_options, 1, 2};
-	json_t *args, *answer;
+	json_t *args;
 	struct options o;
 	int code;
 
@@ -86,16 +96,5 @@ command_limit(int argc, char **argv)
 		json_decref(args);
 		return EXIT_USAGE;
 	}
-	code = ask_relay(&answer, o.interface, "limit", args);
-	if (code != EXIT_OK)
-		return code;
-	if (o.json)
-		ask_print(answer);
-	else
-		printf("%s: %s%s, %s connections\n", o.argument[0],
-		    o.rate != NULL ? o.rate : "any",
-		    o.rate != NULL ? " Mbit/s" : " rate",
-		    o.connections != NULL ? o.connections : "any number of");
-	json_decref(answer);
-	return EXIT_OK;
+	return ask_and_print(&o, "limit", args, print);
 }

@@ -8,6 +8,13 @@
 #include "io/service.h"
 #include "server/paths.h"
 
+const struct option options_ask[] = {
+    {"json", no_argument, NULL, 'j'},
+    {"interface", required_argument, NULL, 'i'},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
+};
+
 /* Returns false for what is not an option of the verb. */
 static bool
 take_invitation(struct options *o, int option)

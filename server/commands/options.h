@@ -30,11 +30,15 @@ struct options_form {
 	int least, most; /* arguments */
 };
 
+/* -j, -i and -h, which every question to a relay takes. */
+#define OPTIONS_ASK "ji:h"
+extern const struct option options_ask[];
+
 /* Parse with getopt_long(3): c config, i interface, b background, f
  * foreground, v verbose, j json, h help, H hours, r routes, p policy, w
- * wireguard, q QR code, P PNG, d DNS, 4 IPv4, R rate, C connections. Returns true when
- * the command ends here, with *code to return; what is to be said has been
- * said. */
+ * wireguard, q QR code, P PNG, d DNS, 4 IPv4, R rate, C connections. Returns
+ * true when the command ends here, with *code to return; what is to be said has
+ * been said. */
 bool options_take(struct options *o, int argc, char **argv,
     const struct options_form *form, int *code);
 

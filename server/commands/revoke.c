@@ -15,31 +15,23 @@ static const char usage[] =
     "  -j, --json             for programs\n"
     "  -i, --interface NAME   which relay, when several run\n";
 
+static void
+print(const json_t *answer, const struct options *o)
+{
+	(void)answer;
+	printf("%s is revoked\n", o->argument[0]);
+}
+
 int
 command_revoke(int argc, char **argv)
 {
-	static const struct option long_options[] = {
-	    {"json", no_argument, NULL, 'j'},
-	    {"interface", required_argument, NULL, 'i'},
-	    {"help", no_argument, NULL, 'h'},
-	    {NULL, 0, NULL, 0},
-	};
 	static const struct options_form form = {
-	    usage, "ji:h", long_options, 1, 1};
-	json_t *answer;
+	    usage, OPTIONS_ASK, options_ask, 1, 1};
 	struct options o;
 	int code;
 
 	if (options_take(&o, argc, argv, &form, &code))
 		return code;
-	code = ask_relay(&answer, o.interface, "revoke",
-	    ask_strings("name", o.argument[0], NULL));
-	if (code != EXIT_OK)
-		return code;
-	if (o.json)
-		ask_print(answer);
-	else
-		printf("%s is revoked\n", o.argument[0]);
-	json_decref(answer);
-	return EXIT_OK;
+	return ask_and_print(
+	    &o, "revoke", ask_strings("name", o.argument[0], NULL), print);
 }

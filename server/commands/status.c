@@ -17,33 +17,20 @@ static const char usage[] =
     "  -i, --interface NAME   which relay, when several run\n";
 
 static void
-print(const json_t *status, bool json)
+print(const json_t *status, const struct options *o)
 {
-	if (json)
-		ask_print(status);
-	else
-		status_print(status, clock_now().wall_ns / UK_NS_PER_S, stdout);
+	(void)o;
+	status_print(status, clock_now().wall_ns / UK_NS_PER_S, stdout);
 }
 
 int
 command_status(int argc, char **argv)
 {
-	static const struct option long_options[] = {
-	    {"json", no_argument, NULL, 'j'},
-	    {"interface", required_argument, NULL, 'i'},
-	    {"help", no_argument, NULL, 'h'},
-	    {NULL, 0, NULL, 0},
-	};
-	json_t *status = NULL;
 	struct options o;
 	int code;
 
-	if (options_parse(&o, argc, argv, "ji:h", long_options, usage, &code))
+	if (options_parse(
+		&o, argc, argv, OPTIONS_ASK, options_ask, usage, &code))
 		return code;
-	code = ask_relay(&status, o.interface, "status", NULL);
-	if (code != EXIT_OK)
-		return code;
-	print(status, o.json);
-	json_decref(status);
-	return EXIT_OK;
+	return ask_and_print(&o, "status", NULL, print);
 }

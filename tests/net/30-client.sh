@@ -50,33 +50,9 @@ cleanup()
 trap cleanup EXIT
 trap 'exit 1' INT TERM
 
-# same WHAT IS WANTED
-same()
-{
-	if [ "$2" = "$3" ]; then
-		echo "ok $1"
-	else
-		echo "not ok $1"
-		diff <(echo "$3") <(echo "$2") | sed 's/^/  /'
-		failed=1
-	fi
-}
-
 not()
 {
 	! "$@"
-}
-
-# eventually SECONDS CMD...
-eventually()
-{
-	local until=$((SECONDS + $1))
-
-	shift
-	while ! "$@"; do
-		[ "$SECONDS" -lt "$until" ] || return 1
-		sleep 0.2
-	done
 }
 
 on_pc() { timeout 60 ip netns exec "$pc" "$@"; }

@@ -28,12 +28,6 @@ export UKAI_RUN_DIR=$work/run UKAI_STATE_DIR=$work/state
 pids=
 relay_pid=
 
-skip()
-{
-	echo "skip: $1"
-	exit 77
-}
-
 cleanup()
 {
 	local n pid
@@ -57,30 +51,6 @@ trap 'exit 1' INT TERM
 for tool in ip nft wg wireguard-go jq sysctl setpriv "$python"; do
 	command -v "$tool" >/dev/null || skip "no $tool"
 done
-
-in_ns()
-{
-	local n=$1
-	shift
-	timeout 30 ip netns exec "$n" "$@"
-}
-
-fails()
-{
-	! "$@"
-}
-
-# until_true CMD: at most 5 s.
-until_true()
-{
-	local _
-
-	for _ in $(seq 50); do
-		"$@" >/dev/null 2>&1 && return
-		sleep 0.1
-	done
-	"$@"
-}
 
 # --- what the test needs beside ukai ------------------------------------
 

@@ -23,12 +23,6 @@ work=$(mktemp -d "/tmp/$ns.XXXXXX")
 . "$here/checks"
 pids=
 
-skip()
-{
-	echo "skip: $1"
-	exit 77
-}
-
 cleanup()
 {
 	local n pid
@@ -51,29 +45,6 @@ trap 'exit 1' INT TERM
 for tool in ip nft jq sysctl "$python"; do
 	command -v "$tool" >/dev/null || skip "no $tool"
 done
-
-in_ns()
-{
-	local n=$1
-	shift
-	timeout 30 ip netns exec "$n" "$@"
-}
-
-fails()
-{
-	! "$@"
-}
-
-until_true()
-{
-	local _
-
-	for _ in $(seq 50); do
-		"$@" >/dev/null 2>&1 && return
-		sleep 0.1
-	done
-	"$@"
-}
 
 # --- programs ------------------------------------------------------------
 

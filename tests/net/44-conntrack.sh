@@ -20,12 +20,6 @@ work=$(mktemp -d "/tmp/$ns.XXXXXX")
 . "$here/checks"
 pids=
 
-skip()
-{
-	echo "skip: $1"
-	exit 77
-}
-
 cleanup()
 {
 	local n pid

@@ -32,12 +32,6 @@ pids=
 relay_pid=
 client_pid=
 
-skip()
-{
-	echo "skip: $1"
-	exit 77
-}
-
 cleanup()
 {
 	local n pid
@@ -60,30 +54,6 @@ for tool in ip nft iptables-nft-restore curl sysctl unshare "$python"; do
 	command -v "$tool" >/dev/null || skip "no $tool"
 done
 ip netns add "$v" 2>/dev/null || skip "no network namespaces"
-
-in_ns()
-{
-	local n=$1
-	shift
-	timeout 30 ip netns exec "$n" "$@"
-}
-
-fails()
-{
-	! "$@"
-}
-
-# until_true CMD: at most 5 s.
-until_true()
-{
-	local _
-
-	for _ in $(seq 50); do
-		"$@" >/dev/null 2>&1 && return
-		sleep 0.1
-	done
-	"$@"
-}
 
 # --- the network, and what others run in it ------------------------------
 

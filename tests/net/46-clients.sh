@@ -24,12 +24,6 @@ tr=ukr$$
 pids=
 relay_pid=
 
-skip()
-{
-	echo "skip: $1"
-	exit 77
-}
-
 cleanup()
 {
 	local pid
@@ -78,11 +72,6 @@ relay()
 	timeout 60 env UKAI_RUN_DIR="$work/vps/run" \
 		UKAI_STATE_DIR="$work/vps/state" \
 		"$line" enter vps "$build/server/ukai-relay" "$@"
-}
-
-fails()
-{
-	! "$@"
 }
 
 # says WORDS CMD...: fails, and says why.
@@ -706,7 +695,7 @@ test_many()
 	while read -r token; do
 		i=$((i + 1))
 		echo "$i $token"
-	done <"$work/tokens" | xargs -P 4 -L 1 "$work/join" >"$work/many.log" 2>&1 || true
+	done <"$work/tokens" | xargs -P 2 -L 1 "$work/join" >"$work/many.log" 2>&1 || true
 	check "$n have joined" is "$(relay clients --json |
 		jq '[.[] | select(.name | startswith("many-")) | select(.joined != null)] | length')" $n
 	grep "^ukai: error" "$work/many.log" | sort | uniq -c |

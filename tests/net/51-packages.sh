@@ -19,12 +19,6 @@ root=$work/root
 # shellcheck source=tests/net/checks
 . "$here/checks"
 
-skip()
-{
-	echo "skip: $1"
-	exit 77
-}
-
 # In a mount namespace of our own all mounts go with us.
 if [ "${1:-}" != inside ]; then
 	rmdir "$work"
@@ -67,11 +61,6 @@ within()
 {
 	timeout 60 chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin \
 		LC_ALL=C DEBIAN_FRONTEND=noninteractive "$@"
-}
-
-fails()
-{
-	! "$@"
 }
 
 # ---- the packages ----

@@ -260,6 +260,11 @@ test_families_do_not_mix(void **state)
 	ip_prefix_parse(&all6, "::/0", 4);
 	ip_addr_parse(&a4, "0.0.0.0", 7);
 	ip_addr_parse(&a6, "::", 2);
+	assert_true(ip_prefix_overlap(&all4, &(struct ip_prefix){a4, 32}));
+	assert_true(ip_prefix_overlap(&(struct ip_prefix){a4, 32}, &all4));
+	assert_false(ip_prefix_overlap(&all4, &all6));
+	assert_false(ip_prefix_overlap(&(struct ip_prefix){a4, 32},
+	    &(struct ip_prefix){{FAMILY_V4, {9, 9, 9, 9}}, 32}));
 	assert_true(ip_prefix_contains(&all4, &a4));
 	assert_true(ip_prefix_contains(&all6, &a6));
 	assert_false(ip_prefix_contains(&all4, &a6));

@@ -409,7 +409,6 @@ open_http(void **state)
 	    .listen = {.addr = addr("127.0.0.1")},
 	    .status = give_status,
 	    .arg = &h,
-	    .time_ns = 300 * UK_NS_PER_MS,
 	};
 	struct sockaddr_in a;
 	socklen_t len = sizeof(a);
@@ -667,14 +666,19 @@ test_slow_request(void **state)
 	struct http *h = *state;
 	uint64_t start_ns = clock_now().mono_ns, took_ns;
 
+	h->m->conf.time_ns = 300 * UK_NS_PER_MS;
 	serve_while(h, dribble);
 	took_ns = clock_now().mono_ns - start_ns;
 	assert_true(h->ended);
 	assert_true(took_ns >= 250 * UK_NS_PER_MS);
 	assert_true(took_ns < METRICS_TIME / 2);
+	h->m->conf.time_ns = METRICS_TIME;
 	assert_int_equal(
 	    fetch(h, "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"), 200);
 }
+
+/* Between the stalls of a busy machine and the patience of whoever runs it. */
+#define SOME_TIME (2 * UK_NS_PER_S)
 
 /* Asks, and does not read until its time is over. */
 static void
@@ -688,7 +692,7 @@ ask_and_wait(struct http *h)
 
 	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
 	(void)!send(fd, s, strlen(s), MSG_NOSIGNAL);
-	usleep(500000);
+	usleep(SOME_TIME * 5 / 4 / 1000);
 	while ((n = recv(fd, h->answer, sizeof(h->answer), 0)) > 0)
 		total += (size_t)n;
 	h->ended = n == 0 || (n < 0 && errno == ECONNRESET);
@@ -712,10 +716,7 @@ test_slow_reader(void **state)
 	struct http *h = *state;
 
 	h->padding = 16 << 20;
-	/* Making it may take longer than a connection has. */
-	(void)fetch(h, "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
-	while (h->m->job != NULL)
-		uv_run(&h->loop, UV_RUN_ONCE);
+	h->m->conf.time_ns = SOME_TIME;
 	serve_while(h, ask_and_wait);
 	assert_true(h->ended);
 	assert_true(h->len > 0 && h->len < h->padding);
@@ -742,16 +743,18 @@ ask_all(struct http *h)
 	}
 }
 
-/* More than may be at a time; the status is made once for all of them. */
+/* More than may be at a time; the status is made once a second for all. */
 static void
 test_many(void **state)
 {
 	struct http *h = *state;
+	uint64_t start_ns = clock_now().mono_ns, took_ns;
 
 	serve_while(h, ask_all);
+	took_ns = clock_now().mono_ns - start_ns;
 	for (size_t i = 0; i < FETCHERS; i++)
 		assert_int_equal(h->code[i], 200);
-	assert_int_equal(h->asked, 1);
+	assert_in_range(h->asked, 1, 1 + took_ns / METRICS_EVERY);
 }
 
 /* Silent ones hold the others up no longer than their time. */
@@ -773,6 +776,7 @@ test_silent(void **state)
 	struct http *h = *state;
 
 	request = "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n";
+	h->m->conf.time_ns = SOME_TIME;
 	serve_while(h, ask_behind_silent);
 	assert_memory_equal(h->answer, "HTTP/1.1 200 ", 13);
 }

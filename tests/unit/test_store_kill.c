@@ -113,10 +113,10 @@ work(int out)
 	}
 }
 
-/* Run work() for that long; returns the last number that was confirmed, 0:
- * none. */
+/* Run work() until so many are confirmed, and that long; returns the last
+ * number that was confirmed, 0: none. */
 static unsigned
-run_and_kill(long us)
+run_and_kill(int confirmed, long us)
 {
 	struct timespec wait = {0, us * 1000};
 	unsigned last = 0, n;
@@ -131,11 +131,13 @@ run_and_kill(long us)
 		work(p[1]);
 	}
 	close(p[1]);
+	from = fdopen(p[0], "r");
+	while (confirmed-- > 0 && fscanf(from, "%u\n", &n) == 1)
+		last = n;
 	nanosleep(&wait, NULL);
 	kill(pid, SIGKILL);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFSIGNALED(status));
-	from = fdopen(p[0], "r");
 	while (fscanf(from, "%u\n", &n) == 1)
 		last = n;
 	fclose(from);
@@ -182,7 +184,7 @@ test_kill_at_random(void **state)
 			clean();
 			all = 0;
 		}
-		unsigned last = run_and_kill(rand() % 30000);
+		unsigned last = run_and_kill(rand() % 5, rand() % 10000);
 		unsigned before = last > all ? last : all;
 
 		confirmed += before - all;
