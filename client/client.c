@@ -15,6 +15,7 @@
 #include "io/service.h"
 #include "io/watch.h"
 #include "link.h"
+#include "mape/mape.h"
 #include "routes.h"
 #include "stamp.h"
 
@@ -29,6 +30,7 @@ struct client {
 	struct routes routes;
 	struct endpoints *endpoints;
 	uint32_t mtu;
+	struct mape *mape; /* NULL: somebody else is the line's CE */
 	struct tunnel *tunnel;
 	struct hostfw *firewall;
 	struct dns *dns;
@@ -71,6 +73,31 @@ open_journal(struct client *c, struct diag *d)
 	log_msg(LOG_INFO, "%s: undid %u change%s that a killed run had left",
 	    c->s.name, left, left == 1 ? "" : "s");
 	return 0;
+}
+
+static void
+on_mape_ended(void *arg)
+{
+	struct client *c = arg;
+
+	c->lost_interface = true;
+	service_stop(c->s.loop);
+}
+
+/* First: the relay's address may be IPv4. */
+static int
+open_mape(struct client *c, struct diag *d)
+{
+	const struct mape_setup s = {.loop = c->s.loop,
+	    .conf = &c->s.conf->mape,
+	    .n = c->n,
+	    .undo = c->undo,
+	    .ended = on_mape_ended,
+	    .arg = c};
+
+	if (c->s.conf->mape.mode != MAPE_SELF)
+		return 0;
+	return mape_open(&c->mape, &s, d);
 }
 
 static int
@@ -369,6 +396,7 @@ open_control(struct client *c, struct diag *d)
 	    .table = c->routes.table,
 	    .answer_table = c->routes.answer_table,
 	    .tunnel = c->tunnel,
+	    .mape = c->mape,
 	    .conf = c->s.conf};
 	int err = client_paths_make(d);
 
@@ -377,6 +405,7 @@ open_control(struct client *c, struct diag *d)
 
 static int (*const steps[])(struct client *c, struct diag *d) = {
     open_journal,
+    open_mape,
     plan_routes,
     look_up,
     choose_mtu,
@@ -429,6 +458,7 @@ client_close(struct client *c, struct diag *d)
 		save_stamp(c);
 	if (dns_clear(c->dns, d) < 0)
 		err = UK_ESYS;
+	mape_close(c->mape);
 	if (c->undo != NULL && undo_all(c->undo, c->n, d) < 0)
 		err = UK_ESYS;
 	hostfw_close(c->firewall);

@@ -37,6 +37,15 @@ begin_ukai(void *conf, unsigned line)
 	return conf;
 }
 
+static void *
+begin_mape(void *conf, unsigned line)
+{
+	struct client_conf *c = conf;
+
+	c->mape.line = line;
+	return &c->mape;
+}
+
 static int
 parse_local_networks(void *field, const struct conf_span *key,
     const struct conf_span *value, struct diag *d)
@@ -112,6 +121,7 @@ static const struct conf_section sections[] = {
 	begin_interface},
     {"Peer", CONF_MANY, {conf_wg_peer_keys, NULL}, begin_peer},
     {"Ukai", 0, {ukai_keys, NULL}, begin_ukai},
+    {"MapE", 0, {mape_conf_keys, NULL}, begin_mape},
     {NULL, 0, {NULL, NULL}, NULL},
 };
 
@@ -275,9 +285,10 @@ check(const struct client_conf *c, struct diag *d)
 
 	if (err < 0)
 		return err;
-	if (c->peers.n == 0)
+	if (c->peers.n == 0 && c->mape.mode != MAPE_SELF)
 		diag_add(d, DIAG_WARNING, 1, 0,
 		    "the file has no [Peer] section: nobody to talk to");
+	mape_conf_check(&c->mape, d);
 	err = check_prefixes(c, d);
 	return err < 0 ? err : check_routes(c, d);
 }
@@ -327,6 +338,7 @@ client_conf_fini(struct client_conf *c)
 	free(c->peers.item);
 	free(c->local_networks.item);
 	free(c->routes.list.item);
+	mape_conf_fini(&c->mape);
 	conf_wg_interface_fini(&c->interface);
 	*c = (struct client_conf){.peers = {NULL, 0, 0}};
 }

@@ -1,10 +1,11 @@
 /* client_conf: the client's configuration file: wg-quick's [Interface] and
- * [Peer], and our own [Ukai]. Memory: heap, wiped by client_conf_fini() (X3).
+ * [Peer], and our own [Ukai] and [MapE]. Memory: heap, wiped by client_conf_fini() (X3).
  * Threads: built once, then only read. */
 #ifndef UKAI_CLIENT_CONF_H
 #define UKAI_CLIENT_CONF_H
 
 #include "core/conf_wg.h"
+#include "mape/mape_conf.h"
 
 struct client_peers {
 	struct conf_wg_peer *item;
@@ -32,6 +33,7 @@ struct client_conf {
 	/* What takes the tunnel. Each prefix is in AllowedIPs; no prefix:
 	 * nothing but answers. */
 	struct client_routes routes;
+	struct mape_conf mape;
 };
 
 /* Pure. c need not be initialised. d must not be NULL. Returns 0 (d may have

@@ -19,7 +19,12 @@ answer_status(const struct control_conf *c, struct text *out)
 	struct status s = {.table = c->table,
 	    .answer_table = c->answer_table,
 	    .conf = c->conf};
+	struct mape_stats mape;
 
+	if (c->mape != NULL) {
+		mape_stats(c->mape, &mape);
+		s.mape = &mape;
+	}
 	tunnel_status_collect(&s.tunnel, c->tunnel, c->since_s);
 	tunnel_status_answer(status_json(&s), out);
 }

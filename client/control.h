@@ -11,6 +11,7 @@
 
 #include "conf.h"
 #include "io/tunnel.h"
+#include "mape/mape.h"
 
 struct control;
 
@@ -20,6 +21,7 @@ struct control_conf {
 	uint64_t since_s;
 	uint32_t table, answer_table;
 	struct tunnel *tunnel;
+	struct mape *mape; /* NULL: none */
 	const struct client_conf *conf;
 };
 

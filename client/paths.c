@@ -85,6 +85,21 @@ put(char out[static CLIENT_PATH_MAX], const char *dir, const char *name,
 	return dir[0] == '/' && n > 0 && n < CLIENT_PATH_MAX;
 }
 
+static int
+bad_state_dir(struct diag *d)
+{
+	diag_error(d, "UKAI_STATE_DIR is not an absolute path of at most 80 "
+		      "characters");
+	return UK_EINVAL;
+}
+
+int
+client_state_path(
+    char path[static CLIENT_PATH_MAX], const char *file, struct diag *d)
+{
+	return put(path, state_dir(), file, "") ? 0 : bad_state_dir(d);
+}
+
 int
 client_paths(struct client_paths *p, const char *name, struct diag *d)
 {
@@ -94,11 +109,8 @@ client_paths(struct client_paths *p, const char *name, struct diag *d)
 		return UK_EINVAL;
 	}
 	if (!put(p->journal, state_dir(), name, ".journal") ||
-	    !put(p->stamp, state_dir(), name, ".stamp")) {
-		diag_error(d, "UKAI_STATE_DIR is not an absolute path of at "
-			      "most 80 characters");
-		return UK_EINVAL;
-	}
+	    !put(p->stamp, state_dir(), name, ".stamp"))
+		return bad_state_dir(d);
 	if (!put(p->conf, conf_dir(), name, ".conf") ||
 	    !put(p->rules, conf_dir(), name, ".rules") ||
 	    !put(p->joining, conf_dir(), name, ".joining")) {

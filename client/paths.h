@@ -3,6 +3,7 @@
  *   UKAI_RUN_DIR    (/run/ukai)       NAME.sock     status and stop requests
  *   UKAI_STATE_DIR  (/var/lib/ukai)   NAME.journal  what is to be undone
  *                                     NAME.stamp    see stamp.h
+ *                                     map-e.answer  see mape/provision.h
  *   UKAI_CONF_DIR   (/etc/ukai)       NAME.conf     what `ukai join` writes,
  *                                     NAME.rules    and its policy
  *                                     NAME.joining  see join.h
@@ -40,6 +41,11 @@ struct client_paths {
 /* Returns 0; UK_EINVAL: a directory in the environment is relative or too
  * long. */
 int client_paths(struct client_paths *p, const char *name, struct diag *d);
+
+/* A file in the state directory that is not of one name. Returns 0; UK_EINVAL,
+ * told to d. */
+int client_state_path(
+    char path[static CLIENT_PATH_MAX], const char *file, struct diag *d);
 
 /* Make the run directory, and see that nobody else may write there. Returns
  * 0; UK_EPERM, UK_ESYS. */

@@ -134,8 +134,8 @@ on_sock_config(ares_socket_t fd, int type, void *arg)
 
 /* systemd-resolved sends its own questions, which do not carry our mark: ask
  * the servers that it asks. */
-static const char *
-resolv_conf(void)
+const char *
+resolve_conf_path(void)
 {
 	char real[PATH_MAX];
 
@@ -149,7 +149,7 @@ static int
 open_channel(struct resolve *r)
 {
 	static char files_then_dns[] = "fb";
-	char *path = strdup(resolv_conf());
+	char *path = strdup(resolve_conf_path());
 	struct ares_options o = {.timeout = TIMEOUT_MS,
 	    .tries = TRIES,
 	    .lookups = files_then_dns,

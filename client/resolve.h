@@ -33,4 +33,7 @@ typedef void resolve_fn(
 void resolve_ask(
     struct resolve *r, const char *host, resolve_fn *found, void *arg);
 
+/* The file in resolv.conf(5)'s form that names the line's own resolvers. */
+const char *resolve_conf_path(void);
+
 #endif

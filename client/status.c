@@ -66,6 +66,8 @@ status_json(const struct status *s)
 	o = tunnel_status_put(o, "addresses", addresses(&c->address));
 	o = tunnel_status_put(o, "dns", dns(&c->dns, false));
 	o = tunnel_status_put(o, "dns_search", dns(&c->dns, true));
+	o = tunnel_status_put(o, "map_e",
+	    s->mape != NULL ? mape_status_json(s->mape) : json_null());
 	return tunnel_status_add(o, &s->tunnel, "host", hosts);
 }
 
@@ -102,5 +104,6 @@ status_print(const json_t *o, uint64_t now_s, FILE *to)
 	tunnel_status_list(to, 1, "DNS", json_object_get(o, "dns"));
 	tunnel_status_list(
 	    to, 1, "DNS search", json_object_get(o, "dns_search"));
+	mape_status_print(json_object_get(o, "map_e"), now_s, to);
 	tunnel_status_rest(o, now_s, NULL, to);
 }

@@ -7,38 +7,20 @@
 #define LISTENING 0x0a
 #define UNCONNECTED 0x07
 
-void
-port_set_add(struct port_set *p, uint16_t port)
-{
-	p->bit[port / 8] |= (uint8_t)(1u << port % 8);
-}
-
-bool
-port_set_has(const struct port_set *p, uint16_t port)
-{
-	return p->bit[port / 8] >> port % 8 & 1;
-}
-
 size_t
-port_set_format(const struct port_set *p, uint16_t first, size_t entries_max,
+listeners_format(const struct port_set *p, uint16_t first, size_t entries_max,
     struct text *out)
 {
+	uint32_t from = first;
+	uint16_t low, high;
 	size_t n = 0;
 
-	for (unsigned port = first; port <= UINT16_MAX; port++) {
-		unsigned last = port;
-
-		if (!port_set_has(p, (uint16_t)port))
+	while (port_set_next(p, &from, &low, &high)) {
+		if (n++ >= entries_max)
 			continue;
-		while (
-		    last < UINT16_MAX && port_set_has(p, (uint16_t)(last + 1)))
-			last++;
-		if (n++ < entries_max) {
-			text_add(out, "%s%u", n > 1 ? ", " : "", port);
-			if (last > port)
-				text_add(out, "-%u", last);
-		}
-		port = last;
+		text_add(out, "%s%u", n > 1 ? ", " : "", low);
+		if (high > low)
+			text_add(out, "-%u", high);
 	}
 	return n;
 }
@@ -66,7 +48,7 @@ parse_line(struct port_set *to, const char *line, unsigned state)
 	if (sscanf(line, " %*u: %36[0-9A-F]:%4x %*[0-9A-F]:%*x %2x", addr,
 		&port, &st) == 3 &&
 	    st == state && port <= UINT16_MAX && !is_loopback(addr))
-		port_set_add(to, (uint16_t)port);
+		port_set_add(to, (uint16_t)port, (uint16_t)port);
 }
 
 static void
@@ -146,5 +128,5 @@ listeners_services(const struct listeners *l, struct port_set *to)
 	for (unsigned port = 0; port <= UINT16_MAX; port++)
 		if (port_set_has(&l->udp, (uint16_t)port) &&
 		    (port < l->ephemeral_first || port > l->ephemeral_last))
-			port_set_add(to, (uint16_t)port);
+			port_set_add(to, (uint16_t)port, (uint16_t)port);
 }

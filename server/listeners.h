@@ -3,18 +3,11 @@
 #ifndef UKAI_SERVER_LISTENERS_H
 #define UKAI_SERVER_LISTENERS_H
 
-#include "core/text.h"
+#include "core/port_set.h"
 
-/* A set of ports. */
-struct port_set {
-	uint8_t bit[65536 / 8];
-};
-
-void port_set_add(struct port_set *p, uint16_t port);
-bool port_set_has(const struct port_set *p, uint16_t port);
 /* Append "80, 8080-8089": what of first to 65535 is in the set, at most so many
  * entries. Returns how many entries there are. */
-size_t port_set_format(const struct port_set *p, uint16_t first,
+size_t listeners_format(const struct port_set *p, uint16_t first,
     size_t entries_max, struct text *out);
 
 struct listeners {

@@ -96,6 +96,7 @@ static void
 look(struct place *p)
 {
 	uint64_t now_ns = clock_now().mono_ns;
+	struct port_set lasting;
 	struct listeners l;
 
 	if (p->at_ns != 0 && now_ns - p->at_ns < PLACE_HOLD)
@@ -103,8 +104,9 @@ look(struct place *p)
 	listeners_read(&l);
 	p->services = (struct port_set){{0}};
 	listeners_services(&l, &p->services);
-	for (size_t i = 0; i < sizeof(l.udp.bit); i++)
-		p->services.bit[i] |= l.udp.bit[i] & p->listeners.udp.bit[i];
+	lasting = l.udp;
+	port_set_and(&lasting, &p->listeners.udp);
+	port_set_or(&p->services, &lasting);
 	p->listeners = l;
 	p->at_ns = now_ns;
 }
@@ -153,14 +155,12 @@ place_kept(struct place *p, struct text *out)
 	const struct server_port_ranges *l = &p->conf->reserved_ports;
 	struct port_set kept = *place_services(p);
 
-	port_set_add(&kept, 22);
-	port_set_add(&kept, p->conf->listen_port);
+	port_set_add(&kept, 22, 22);
+	port_set_add(&kept, p->conf->listen_port, p->conf->listen_port);
 	if (p->conf->tls_port != 0)
-		port_set_add(&kept, p->conf->tls_port);
+		port_set_add(&kept, p->conf->tls_port, p->conf->tls_port);
 	for (size_t i = 0; i < l->n; i++)
-		for (unsigned port = l->item[i].first; port <= l->item[i].last;
-		     port++)
-			port_set_add(&kept, (uint16_t)port);
-	if (port_set_format(&kept, 1, KEPT_MAX, out) > KEPT_MAX)
+		port_set_add(&kept, l->item[i].first, l->item[i].last);
+	if (listeners_format(&kept, 1, KEPT_MAX, out) > KEPT_MAX)
 		text_add(out, ", ...");
 }

@@ -61,9 +61,10 @@ survey_listeners(const struct server_conf *c, struct diag *d)
 		for (unsigned port = free_ports.item[i].first;
 		     port <= free_ports.item[i].last; port++)
 			if (port_set_has(&services, (uint16_t)port))
-				port_set_add(&named, (uint16_t)port);
+				port_set_add(
+				    &named, (uint16_t)port, (uint16_t)port);
 	free(free_ports.item);
-	n = port_set_format(&named, 0, NAMED_MAX, &list);
+	n = listeners_format(&named, 0, NAMED_MAX, &list);
 	if (n > 0 && !list.failed)
 		diag_warn(d,
 		    "this host listens on ports that clients may get; reserve "

@@ -12,9 +12,11 @@ int command_device(int argc, char **argv);
 int command_genkey(int argc, char **argv);
 int command_pubkey(int argc, char **argv);
 int command_join(int argc, char **argv);
+int command_map_e(int argc, char **argv);
 int command_up(int argc, char **argv);
 int command_down(int argc, char **argv);
 int command_status(int argc, char **argv);
+int command_ports(int argc, char **argv);
 int command_restore(int argc, char **argv);
 
 #endif

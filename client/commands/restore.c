@@ -8,12 +8,14 @@
 #include "io/program.h"
 #include "io/service.h"
 #include "client/paths.h"
+#include "client/ports/change.h"
 
 static const char usage[] =
     "Usage: ukai restore [NAME]\n"
     "\n"
     "Undo what a killed tunnel NAME, or any, has left changed on this host.\n"
-    "Tunnels that are up are left alone.\n";
+    "Tunnels that are up are left alone. Without NAME also what `ukai ports\n"
+    "apply` has changed.\n";
 
 static int
 undo(struct undo *u, const char *name, struct diag *d)
@@ -99,6 +101,23 @@ restore_any(void)
 	return err;
 }
 
+/* What `ukai ports apply` has changed. */
+static int
+restore_ports(void)
+{
+	struct ports_reverted r;
+	struct diag d;
+	int err;
+
+	diag_init(&d, NULL);
+	err = ports_change_revert(&r, &d);
+	if (r.undone + r.left > 0)
+		printf("ports: %u of %u changes undone\n", r.undone,
+		    r.undone + r.left);
+	diag_print(&d, "ukai", stderr);
+	return err;
+}
+
 int
 command_restore(int argc, char **argv)
 {
@@ -109,6 +128,8 @@ command_restore(int argc, char **argv)
 	if (!command_is_root("restore"))
 		return EXIT_PERMISSION;
 	err = argc == 2 ? restore(argv[1]) : restore_any();
+	if (argc < 2 && restore_ports() < 0 && err == 0)
+		err = UK_ESYS;
 	if (err == UK_EBUSY)
 		fprintf(stderr,
 		    "ukai: error: %s is up: ukai down %s ends it and restores "

@@ -30,6 +30,12 @@ struct vnet_hdr {
 	uint16_t csum_offset;
 };
 
+/* A packet, or a super-packet, with what is left to do about it. */
+struct vnet_packet {
+	struct pbuf b;
+	struct vnet_hdr hdr; /* all zero: it is finished */
+};
+
 void vnet_hdr_load(struct vnet_hdr *h, const uint8_t b[VNET_HDR_LEN]);
 void vnet_hdr_store(const struct vnet_hdr *h, uint8_t b[VNET_HDR_LEN]);
 

@@ -29,10 +29,46 @@ int netcfg_link_set(struct netcfg *n, unsigned index, bool up, uint32_t mtu,
     struct diag *d); /* up false: taken down; mtu 0: leave */
 int netcfg_link_mtu(struct netcfg *n, unsigned index, uint32_t *mtu);
 
+struct netcfg_link {
+	bool running; /* up, with a carrier, and ready to be used */
+	bool neighbours; /* Ethernet addresses, and discovery of them; not so
+	                    on PPP, TUN and the loopback */
+	uint8_t mac[6]; /* zero without neighbours */
+	uint32_t mtu;
+	uint32_t carrier_changes; /* counted by the kernel */
+};
+int netcfg_link_get(struct netcfg *n, unsigned index, struct netcfg_link *l);
+
 /* The address keeps its host bits: bits is the prefix length. No DAD for v6
  * (IFA_F_NODAD); no_prefix_route: IFA_F_NOPREFIXROUTE. */
 int netcfg_addr_add(struct netcfg *n, unsigned index, const struct ip_addr *a,
     uint8_t bits, bool no_prefix_route, struct diag *d);
+
+/* An address for packets of our own making: no prefix route, and the preferred
+ * lifetime is 0, so that the kernel takes it as a source only where there is no
+ * other of that scope (RFC 6724 5, rule 3). It answers for it, after duplicate
+ * address detection where the link has that. v6 only. */
+int netcfg_addr_add_apart(struct netcfg *n, unsigned index,
+    const struct ip_ifaddr *a, struct diag *d);
+int netcfg_addr_remove(struct netcfg *n, unsigned index,
+    const struct ip_ifaddr *a, struct diag *d);
+
+enum netcfg_addr_state {
+	NETCFG_ADDR_NONE, /* not there */
+	NETCFG_ADDR_TENTATIVE, /* being checked for a duplicate */
+	NETCFG_ADDR_DUPLICATE, /* somebody else on the link has it */
+	NETCFG_ADDR_READY,
+};
+struct netcfg_addr {
+	enum netcfg_addr_state state; /* NONE: the rest says nothing */
+	uint8_t bits;
+	bool apart; /* as netcfg_addr_add_apart() makes them: by our number and
+	               the lifetime, or by the lifetime alone before Linux 5.18,
+	               which keeps no number */
+};
+/* What has become of an address on a link, whoever put it there. */
+int netcfg_addr_get(struct netcfg *n, unsigned index, const struct ip_addr *a,
+    struct netcfg_addr *out);
 
 struct netcfg_route {
 	struct ip_prefix dst;

@@ -9,6 +9,7 @@
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -199,21 +200,35 @@ link_text(unsigned index, char text[static IF_NAMESIZE + 8])
 	return text;
 }
 
+struct link_seen {
+	unsigned index;
+	struct netcfg_link link;
+};
+
 static int
 link_attr(const struct nlattr *a, void *arg)
 {
-	uint32_t *mtu = arg;
+	struct netcfg_link *l = arg;
+	size_t len = mnl_attr_get_payload_len(a);
 
-	if (mnl_attr_get_type(a) == IFLA_MTU &&
-	    mnl_attr_get_payload_len(a) >= sizeof(*mtu))
-		*mtu = mnl_attr_get_u32(a);
+	switch (mnl_attr_get_type(a)) {
+	case IFLA_MTU:
+		if (len >= sizeof(l->mtu))
+			l->mtu = mnl_attr_get_u32(a);
+		break;
+	case IFLA_CARRIER_CHANGES:
+		if (len >= sizeof(l->carrier_changes))
+			l->carrier_changes = mnl_attr_get_u32(a);
+		break;
+	case IFLA_ADDRESS:
+		if (l->neighbours && len == sizeof(l->mac))
+			memcpy(l->mac, mnl_attr_get_payload(a), len);
+		break;
+	default:
+		break;
+	}
 	return MNL_CB_OK;
 }
-
-struct link_seen {
-	unsigned index;
-	uint32_t mtu;
-};
 
 static void
 link_visit(void *arg, const struct nlmsghdr *h)
@@ -225,12 +240,15 @@ link_visit(void *arg, const struct nlmsghdr *h)
 	    mnl_nlmsg_get_payload_len(h) < sizeof(*i))
 		return;
 	l->index = (unsigned)i->ifi_index;
-	mnl_attr_parse(h, sizeof(*i), link_attr, &l->mtu);
+	l->link.running =
+	    (i->ifi_flags & IFF_UP) != 0 && (i->ifi_flags & IFF_RUNNING) != 0;
+	l->link.neighbours = i->ifi_type == ARPHRD_ETHER &&
+			     (i->ifi_flags & (IFF_NOARP | IFF_LOOPBACK)) == 0;
+	mnl_attr_parse(h, sizeof(*i), link_attr, &l->link);
 }
 
-/* By index, or by name where index is 0. */
 static int
-link_get(
+link_ask(
     struct netcfg *n, const char *name, unsigned index, struct link_seen *out)
 {
 	_Alignas(struct nlmsghdr) uint8_t buf[REQUEST_SIZE];
@@ -261,23 +279,34 @@ netcfg_link_index(struct netcfg *n, const char *name, unsigned *index)
 
 	if (name[0] == '\0' || strlen(name) >= IF_NAMESIZE)
 		return UK_ENOENT;
-	r = link_get(n, name, 0, &seen);
+	r = link_ask(n, name, 0, &seen);
 	if (r == 0)
 		*index = seen.index;
 	return r;
 }
 
 int
-netcfg_link_mtu(struct netcfg *n, unsigned index, uint32_t *mtu)
+netcfg_link_get(struct netcfg *n, unsigned index, struct netcfg_link *l)
 {
 	struct link_seen seen;
 	int r;
 
 	if (index == 0 || index > INT32_MAX)
 		return UK_ENOENT;
-	r = link_get(n, NULL, index, &seen);
+	r = link_ask(n, NULL, index, &seen);
 	if (r == 0)
-		*mtu = seen.mtu;
+		*l = seen.link;
+	return r;
+}
+
+int
+netcfg_link_mtu(struct netcfg *n, unsigned index, uint32_t *mtu)
+{
+	struct netcfg_link l;
+	int r = netcfg_link_get(n, index, &l);
+
+	if (r == 0)
+		*mtu = l.mtu;
 	return r;
 }
 
@@ -301,31 +330,86 @@ netcfg_link_set(
 	return refused(n, talk(n, h, NULL), d, what);
 }
 
+/* The attributes that name an address, the same for adding and removing. */
+static void
+addr_put(struct nlmsghdr *h, unsigned index, const struct ip_ifaddr *a)
+{
+	struct ifaddrmsg *i = mnl_nlmsg_put_extra_header(h, sizeof(*i));
+	size_t len = addr_len(a->addr.family);
+
+	i->ifa_family = (uint8_t)native_family(a->addr.family);
+	i->ifa_prefixlen = a->bits;
+	i->ifa_index = index;
+	mnl_attr_put(h, IFA_LOCAL, len, a->addr.b);
+	mnl_attr_put(h, IFA_ADDRESS, len, a->addr.b);
+}
+
+static int
+addr_talk(struct netcfg *n, struct nlmsghdr *h, unsigned index,
+    const struct ip_ifaddr *a, struct diag *d)
+{
+	char name[IF_NAMESIZE + 8], text[IP_ADDR_TEXT_MAX], what[WHAT_SIZE];
+	bool add = h->nlmsg_type == RTM_NEWADDR;
+
+	snprintf(what, sizeof(what), "%s address %s/%u %s %s",
+	    add ? "add" : "remove", ip_addr_format(&a->addr, text), a->bits,
+	    add ? "to" : "from", link_text(index, name));
+	return refused(n, talk(n, h, NULL), d, what);
+}
+
 int
-netcfg_addr_add(struct netcfg *n, unsigned index, const struct ip_addr *a,
+netcfg_addr_add(struct netcfg *n, unsigned index, const struct ip_addr *addr,
     uint8_t bits, bool no_prefix_route, struct diag *d)
 {
 	_Alignas(struct nlmsghdr) uint8_t buf[REQUEST_SIZE];
 	struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
-	struct ifaddrmsg *i = mnl_nlmsg_put_extra_header(h, sizeof(*i));
-	char name[IF_NAMESIZE + 8], text[IP_ADDR_TEXT_MAX], what[WHAT_SIZE];
+	struct ip_ifaddr a = {*addr, bits};
 	uint32_t flags = no_prefix_route ? IFA_F_NOPREFIXROUTE : 0;
 
-	if (!family_ok(a->family) || bits > addr_len(a->family) * 8)
+	if (!family_ok(addr->family) || bits > addr_len(addr->family) * 8)
 		return UK_EINVAL;
-	if (a->family == FAMILY_V6)
+	if (addr->family == FAMILY_V6)
 		flags |= IFA_F_NODAD;
 	h->nlmsg_type = RTM_NEWADDR;
 	h->nlmsg_flags = NLM_F_CREATE | NLM_F_EXCL;
-	i->ifa_family = (uint8_t)native_family(a->family);
-	i->ifa_prefixlen = bits;
-	i->ifa_index = index;
-	mnl_attr_put(h, IFA_LOCAL, addr_len(a->family), a->b);
-	mnl_attr_put(h, IFA_ADDRESS, addr_len(a->family), a->b);
+	addr_put(h, index, &a);
 	mnl_attr_put_u32(h, IFA_FLAGS, flags);
-	snprintf(what, sizeof(what), "add address %s/%u to %s",
-	    ip_addr_format(a, text), bits, link_text(index, name));
-	return refused(n, talk(n, h, NULL), d, what);
+	return addr_talk(n, h, index, &a, d);
+}
+
+int
+netcfg_addr_add_apart(
+    struct netcfg *n, unsigned index, const struct ip_ifaddr *a, struct diag *d)
+{
+	_Alignas(struct nlmsghdr) uint8_t buf[REQUEST_SIZE];
+	struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
+	const struct ifa_cacheinfo life = {
+	    .ifa_prefered = 0, .ifa_valid = UINT32_MAX};
+
+	if (a->addr.family != FAMILY_V6 || a->bits > 128)
+		return UK_EINVAL;
+	h->nlmsg_type = RTM_NEWADDR;
+	h->nlmsg_flags = NLM_F_CREATE | NLM_F_EXCL;
+	addr_put(h, index, a);
+	mnl_attr_put_u32(h, IFA_FLAGS, IFA_F_NOPREFIXROUTE);
+	mnl_attr_put(h, IFA_CACHEINFO, sizeof(life), &life);
+	mnl_attr_put_u8(h, IFA_PROTO, NETCFG_PROTOCOL);
+	return addr_talk(n, h, index, a, d);
+}
+
+int
+netcfg_addr_remove(
+    struct netcfg *n, unsigned index, const struct ip_ifaddr *a, struct diag *d)
+{
+	_Alignas(struct nlmsghdr) uint8_t buf[REQUEST_SIZE];
+	struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
+
+	if (!family_ok(a->addr.family) ||
+	    a->bits > addr_len(a->addr.family) * 8)
+		return UK_EINVAL;
+	h->nlmsg_type = RTM_DELADDR;
+	addr_put(h, index, a);
+	return addr_talk(n, h, index, a, d);
 }
 
 static int
@@ -756,6 +840,8 @@ struct addr_walk {
 
 struct addr_seen {
 	struct ip_addr local, peer;
+	uint32_t flags; /* IFA_F_* */
+	uint8_t protocol; /* who made it; 0: not told */
 };
 
 static void
@@ -773,31 +859,67 @@ static int
 addr_attr(const struct nlattr *a, void *arg)
 {
 	struct addr_seen *s = arg;
+	size_t len = mnl_attr_get_payload_len(a);
 
-	if (mnl_attr_get_type(a) == IFA_LOCAL)
+	switch (mnl_attr_get_type(a)) {
+	case IFA_LOCAL:
 		addr_take(&s->local, a);
-	else if (mnl_attr_get_type(a) == IFA_ADDRESS)
+		break;
+	case IFA_ADDRESS:
 		addr_take(&s->peer, a);
+		break;
+	case IFA_FLAGS:
+		if (len >= sizeof(s->flags))
+			s->flags = mnl_attr_get_u32(a);
+		break;
+	case IFA_PROTO:
+		if (len >= sizeof(s->protocol))
+			s->protocol = mnl_attr_get_u8(a);
+		break;
+	default:
+		break;
+	}
 	return MNL_CB_OK;
+}
+
+/* False: not an address. */
+static bool
+addr_read(struct addr_seen *s, const struct nlmsghdr *h)
+{
+	memset(s, 0, sizeof(*s));
+	if (h->nlmsg_type != RTM_NEWADDR ||
+	    mnl_nlmsg_get_payload_len(h) < sizeof(struct ifaddrmsg))
+		return false;
+	mnl_attr_parse(h, sizeof(struct ifaddrmsg), addr_attr, s);
+	/* IPv6 names its address IFA_ADDRESS unless there is a peer. */
+	if (s->local.family == FAMILY_NONE)
+		s->local = s->peer;
+	return s->local.family != FAMILY_NONE;
 }
 
 static void
 addr_visit(void *arg, const struct nlmsghdr *h)
 {
 	struct addr_walk *w = arg;
-	struct addr_seen s = {0};
 	const struct ifaddrmsg *i = mnl_nlmsg_get_payload(h);
+	struct addr_seen s;
 
-	if (w->stopped || h->nlmsg_type != RTM_NEWADDR ||
-	    mnl_nlmsg_get_payload_len(h) < sizeof(*i))
-		return;
-	mnl_attr_parse(h, sizeof(*i), addr_attr, &s);
-	/* IPv6 names its address IFA_ADDRESS unless there is a peer. */
-	if (s.local.family == FAMILY_NONE)
-		s.local = s.peer;
-	if (s.local.family != FAMILY_NONE)
+	if (!w->stopped && addr_read(&s, h))
 		w->stopped =
 		    !w->visit(w->arg, i->ifa_index, &s.local, i->ifa_prefixlen);
+}
+
+static int
+addr_dump(struct netcfg *n, const struct visitor *v)
+{
+	_Alignas(struct nlmsghdr) uint8_t buf[REQUEST_SIZE];
+	struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
+	struct ifaddrmsg *i = mnl_nlmsg_put_extra_header(h, sizeof(*i));
+
+	i->ifa_family = AF_UNSPEC;
+	h->nlmsg_type = RTM_GETADDR;
+	h->nlmsg_flags = NLM_F_DUMP;
+	return dump_result(talk(n, h, v));
 }
 
 int
@@ -806,16 +928,57 @@ netcfg_addr_each(struct netcfg *n,
 	void *arg, unsigned ifindex, const struct ip_addr *a, uint8_t bits),
     void *arg)
 {
-	_Alignas(struct nlmsghdr) uint8_t buf[REQUEST_SIZE];
-	struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
 	struct addr_walk w = {.visit = visit, .arg = arg};
 	struct visitor v = {addr_visit, &w};
-	struct ifaddrmsg *i = mnl_nlmsg_put_extra_header(h, sizeof(*i));
 
-	i->ifa_family = AF_UNSPEC;
-	h->nlmsg_type = RTM_GETADDR;
-	h->nlmsg_flags = NLM_F_DUMP;
-	return dump_result(talk(n, h, &v));
+	return addr_dump(n, &v);
+}
+
+struct addr_search {
+	unsigned index;
+	const struct ip_addr *addr;
+	struct netcfg_addr found;
+};
+
+/* A failed check leaves both flags set. */
+static enum netcfg_addr_state
+addr_state(uint32_t flags)
+{
+	if ((flags & IFA_F_DADFAILED) != 0)
+		return NETCFG_ADDR_DUPLICATE;
+	return (flags & IFA_F_TENTATIVE) != 0 ? NETCFG_ADDR_TENTATIVE
+					      : NETCFG_ADDR_READY;
+}
+
+static void
+addr_search_visit(void *arg, const struct nlmsghdr *h)
+{
+	struct addr_search *w = arg;
+	const struct ifaddrmsg *i = mnl_nlmsg_get_payload(h);
+	struct addr_seen s;
+
+	if (!addr_read(&s, h) || i->ifa_index != w->index ||
+	    !ip_addr_equal(&s.local, w->addr))
+		return;
+	w->found.state = addr_state(s.flags);
+	w->found.bits = i->ifa_prefixlen;
+	w->found.apart = (s.flags & IFA_F_DEPRECATED) != 0 &&
+			 (s.protocol == NETCFG_PROTOCOL || s.protocol == 0);
+}
+
+int
+netcfg_addr_get(struct netcfg *n, unsigned index, const struct ip_addr *a,
+    struct netcfg_addr *out)
+{
+	struct addr_search w = {.index = index, .addr = a};
+	struct visitor v = {addr_search_visit, &w};
+	int r;
+
+	if (!family_ok(a->family))
+		return UK_EINVAL;
+	r = addr_dump(n, &v);
+	*out = w.found;
+	return r;
 }
 
 struct route_walk {

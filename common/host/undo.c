@@ -23,7 +23,9 @@ static const struct undo_kind *const kinds[] = {
     &undo_kind_rule,
     &undo_kind_rule_iif,
     &undo_kind_neigh,
+    &undo_kind_addr,
     &undo_kind_file,
+    &undo_kind_reserved,
 };
 
 struct entry {
@@ -479,6 +481,20 @@ undo_matching(struct undo *u, struct netcfg *n, const char *kind,
 	}
 	trim(u);
 	return r;
+}
+
+void
+undo_pending(const struct undo *u, const char *kind,
+    void (*visit)(void *arg, const struct undo_line *l), void *arg)
+{
+	for (size_t i = 0; i < u->n; i++) {
+		const struct entry *e = &u->entry[i];
+		const struct undo_kind *k = entry_kind(e);
+
+		if (e->l.pending && k != NULL && strcmp(k->name, kind) == 0 &&
+		    same_origin(&e->from, &u->here))
+			visit(arg, &e->l);
+	}
 }
 
 int

@@ -43,6 +43,15 @@ int undo_neigh_proxy(struct undo *u, struct netcfg *n, unsigned index,
  * undo_all(). */
 int undo_neigh_proxy_remove(struct undo *u, struct netcfg *n,
     const struct ip_addr *a, struct diag *d);
+/* Put an address of our own on a link (netcfg_addr_add_apart()). Undo: remove
+ * it, unless somebody has made it theirs since. UK_EEXIST: it is there already,
+ * whoever's it is, and is left alone. */
+int undo_addr(struct undo *u, struct netcfg *n, unsigned index,
+    const struct ip_ifaddr *a, struct diag *d);
+/* Undo undo_addr() of that address alone, on every link. Returns as
+ * undo_all(). */
+int undo_addr_remove(struct undo *u, struct netcfg *n,
+    const struct ip_ifaddr *a, struct diag *d);
 /* Replace a file's content, keeping owner and mode; a symbolic link is
  * replaced by a file and comes back as the link. Works on a bind mount (then
  * in place). Undo: byte for byte as it was, or removed if it was not there,

@@ -35,7 +35,9 @@ extern const struct undo_kind undo_kind_sysctl;
 extern const struct undo_kind undo_kind_rule;
 extern const struct undo_kind undo_kind_rule_iif;
 extern const struct undo_kind undo_kind_neigh;
+extern const struct undo_kind undo_kind_addr;
 extern const struct undo_kind undo_kind_file;
+extern const struct undo_kind undo_kind_reserved;
 
 #define UNDO_DESCRIBE_MAX 200
 
@@ -51,6 +53,11 @@ void undo_drop_last(struct undo *u);
  * may be NULL for kinds that need none. Returns as undo_all(). */
 int undo_matching(struct undo *u, struct netcfg *n, const char *kind,
     const char *key, struct diag *d);
+
+/* Visit the pending entries of a kind that were made in this boot and network
+ * namespace, oldest first. */
+void undo_pending(const struct undo *u, const char *kind,
+    void (*visit)(void *arg, const struct undo_line *l), void *arg);
 
 /* Where this process is. Returns 0; UK_ESYS. */
 int undo_origin_now(struct undo_origin *o, struct diag *d);

@@ -185,8 +185,7 @@ is_needed_by_others(const char *name)
 	size_t len = strlen(name);
 	char now[SYSCTL_VALUE_MAX];
 
-	return strncmp(name, first, strlen(first)) == 0 &&
-	       len > strlen(last) &&
+	return strncmp(name, first, strlen(first)) == 0 && len > strlen(last) &&
 	       strcmp(name + len - strlen(last), last) == 0 &&
 	       read_text("/proc/sys/net/ipv4/ip_forward", now, sizeof(now)) >=
 		   0 &&
@@ -503,4 +502,109 @@ const struct undo_kind undo_kind_neigh = {
     .in_netns = rule_in_netns,
     .describe = neigh_describe,
     .undo = neigh_undo,
+};
+
+/* addr: address with its prefix length, index of the link */
+
+#define IFADDR_TEXT_MAX (IP_ADDR_TEXT_MAX + 4)
+
+static const char *
+ifaddr_text(const struct ip_ifaddr *a, char text[static IFADDR_TEXT_MAX])
+{
+	char addr[IP_ADDR_TEXT_MAX];
+
+	snprintf(text, IFADDR_TEXT_MAX, "%s/%u", ip_addr_format(&a->addr, addr),
+	    a->bits);
+	return text;
+}
+
+int
+undo_addr(struct undo *u, struct netcfg *n, unsigned index,
+    const struct ip_ifaddr *a, struct diag *d)
+{
+	char address[IFADDR_TEXT_MAX], link[24];
+	const struct undo_field f[] = {undo_text_field(ifaddr_text(a, address)),
+	    undo_text_field(number_text(index, link))};
+	struct netcfg_addr now;
+	int err = netcfg_addr_get(n, index, &a->addr, &now);
+
+	if (err < 0) {
+		diag_error(d, "cannot look for the address %s: %s", address,
+		    uk_strerror(err));
+		return err;
+	}
+	if (now.state != NETCFG_ADDR_NONE)
+		return UK_EEXIST;
+	err = undo_add(u, undo_kind_addr.name, f, ARRAY_LEN(f), d);
+	if (err < 0)
+		return err;
+	err = netcfg_addr_add_apart(n, index, a, d);
+	if (err < 0)
+		undo_drop_last(u);
+	return err;
+}
+
+int
+undo_addr_remove(
+    struct undo *u, struct netcfg *n, const struct ip_ifaddr *a, struct diag *d)
+{
+	char address[IFADDR_TEXT_MAX];
+
+	return undo_matching(
+	    u, n, undo_kind_addr.name, ifaddr_text(a, address), d);
+}
+
+static void
+addr_describe(const struct undo_line *l, char *out, size_t cap)
+{
+	snprintf(
+	    out, cap, "address %s on link %s", l->field[0].b, l->field[1].b);
+}
+
+/* The prefix length must stand there: alone, an address is another thing. */
+static bool
+addr_fields(const struct undo_line *l, struct ip_ifaddr *a, uint64_t *index)
+{
+	const struct undo_field *f = l->field;
+
+	return memchr(f[0].b, '/', f[0].len) != NULL &&
+	       ip_ifaddr_parse(a, f[0].b, f[0].len) == 0 &&
+	       rule_number(&f[1], INT32_MAX, index);
+}
+
+/* A link that is gone took its addresses along. */
+static int
+addr_undo(const struct undo_line *l, const struct undo_where *w, struct diag *d)
+{
+	const char *text = l->field[0].b;
+	struct netcfg_addr now;
+	struct ip_ifaddr a;
+	uint64_t index;
+
+	if (!addr_fields(l, &a, &index)) {
+		diag_error(d, "the journal names an impossible address");
+		return UK_EPROTO;
+	}
+	if (w->n == NULL ||
+	    netcfg_addr_get(w->n, (unsigned)index, &a.addr, &now) < 0) {
+		diag_error(d, "address %s is left", text);
+		return UK_EINVAL;
+	}
+	if (now.state == NETCFG_ADDR_NONE)
+		return 0;
+	if (!now.apart || now.bits != a.bits) {
+		diag_warn(d, "address %s is left: somebody changed it after us",
+		    text);
+		return 0;
+	}
+	return netcfg_addr_remove(w->n, (unsigned)index, &a, d);
+}
+
+const struct undo_kind undo_kind_addr = {
+    .name = "addr",
+    .fields = 2,
+    .ends_at_boot = true,
+    .in_netns = rule_in_netns,
+    .describe = addr_describe,
+    .undo = addr_undo,
 };

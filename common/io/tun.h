@@ -9,8 +9,12 @@
 
 #include "core/diag.h"
 #include "core/pbuf.h"
+#include "core/vnet.h"
 
 struct tun;
+
+/* What is to be free in front of a packet that is written. */
+#define TUN_ROOM VNET_HDR_LEN
 
 /* Offloads to do without, as where the kernel lacks them. */
 enum {
@@ -83,6 +87,27 @@ int tun_read(struct tun *t, struct pbuf *out, unsigned cap);
  * a packet is written in one piece. What the kernel refuses is dropped and
  * counted. */
 void tun_write(struct tun *t, const struct pbuf *p, unsigned n);
+
+/* Most packets that one tun_read_whole gives. */
+#define TUN_READ_WHOLE_MAX 128
+
+/* As tun_read, but what the kernel leaves to do is left: super-packets whole,
+ * checksums unfinished. hdr is what the kernel said; it has not been held
+ * against the packet. cap must be TUN_READ_WHOLE_MAX. */
+int tun_read_whole(struct tun *t, struct vnet_packet *out, unsigned cap);
+
+/* Write one packet as it is, super-packets whole; a checksum may be finished in
+ * place, and TUN_ROOM bytes in front are changed. Returns false: refused by the
+ * kernel, a super-packet of a kind that the interface does not take
+ * (tun_takes), or hdr makes no sense; counted. */
+bool tun_write_whole(struct tun *t, const struct vnet_packet *p);
+
+/* Write packets of which some may be super-packets or unfinished: those go as
+ * they are, the others joined. Otherwise as tun_write, and tun_write_whole. */
+void tun_write_mixed(struct tun *t, const struct vnet_packet *p, unsigned n);
+
+/* May super-packets of this vnet_gso be written, and will they be read? */
+bool tun_takes(const struct tun *t, uint8_t gso_type);
 
 struct tun_stats {
 	uint64_t write_dropped; /* refused by the kernel, or it is down */

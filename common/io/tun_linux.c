@@ -37,7 +37,7 @@
  * Enough to share the price of a wake-up, little enough to stay in a
  * second-level cache and to keep the other queues, and the other direction,
  * waiting for 0.1 ms. */
-#define BATCH_PACKETS 128
+#define BATCH_PACKETS TUN_READ_WHOLE_MAX
 #define BATCH_BYTES (60 << 10)
 /* Of one super-packet; more is below Linux's smallest MSS. */
 #define SEGMENTS_MAX (TUN_READ_MAX - BATCH_PACKETS)
@@ -793,6 +793,47 @@ tun_read(struct tun *t, struct pbuf *out, unsigned cap)
 	return (int)f.n;
 }
 
+/* Read one packet and append it as it is. Returns false when nothing was read,
+ * with errno. */
+static bool
+read_one_whole(struct tun *t, int fd, struct fill *f, struct vnet_packet *out)
+{
+	uint8_t *base = t->slab + f->used;
+	struct vnet_packet *p = &out[f->n];
+	ssize_t got = read_packet(t, fd, &p->hdr, base + t->headroom);
+	size_t cap;
+
+	if (got < 0)
+		return false;
+	cap = (t->headroom + (size_t)got + t->tailroom + 15) & ~(size_t)15;
+	p->b = pbuf_make(base, cap, t->headroom, (size_t)got);
+	f->used += cap;
+	f->n++;
+	return true;
+}
+
+int
+tun_read_whole(struct tun *t, struct vnet_packet *out, unsigned cap)
+{
+	int fd[QUEUES_ALONE];
+	unsigned ready = ready_queues(t, fd), at = t->turn;
+	struct fill f = {0};
+
+	UK_ASSERT(cap == TUN_READ_WHOLE_MAX);
+	while (ready > 0 && f.n < cap && f.used < BATCH_BYTES) {
+		at = at < ready ? at : 0;
+		if (read_one_whole(t, fd[at], &f, out)) {
+			at++;
+			continue;
+		}
+		if (f.n == 0 && errno == EBADFD)
+			return UK_ENOENT;
+		fd[at] = fd[--ready];
+	}
+	t->turn = at;
+	return (int)f.n;
+}
+
 /* Of an interface that is shared the kernel sends a flow's answers to the queue
  * that the flow was written to. What shows no ports, pings for one, has a queue
  * of its own. */
@@ -870,4 +911,60 @@ tun_write(struct tun *t, const struct pbuf *p, unsigned n)
 		p += step;
 		n -= step;
 	}
+}
+
+/* As write(2). */
+static ssize_t
+write_plain(struct tun *t, const struct vnet_packet *p)
+{
+	uint8_t *pkt = pbuf_data(&p->b);
+
+	if (p->hdr.gso_type != VNET_GSO_NONE ||
+	    vnet_complete_csum(&p->hdr, pkt, p->b.len) != 0)
+		return -1;
+	return write(t->fd[0], pkt, p->b.len);
+}
+
+bool
+tun_write_whole(struct tun *t, const struct vnet_packet *p)
+{
+	struct pbuf b = p->b;
+	ssize_t done;
+
+	if (t->vnet) {
+		vnet_hdr_store(&p->hdr, pbuf_push(&b, VNET_HDR_LEN));
+		done = write(t->fd[0], pbuf_data(&b), b.len);
+	} else {
+		done = write_plain(t, p);
+	}
+	if (done < 0)
+		t->stats.write_dropped++;
+	return done >= 0;
+}
+
+void
+tun_write_mixed(struct tun *t, const struct vnet_packet *p, unsigned n)
+{
+	struct pbuf finished[TUN_READ_WHOLE_MAX];
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		bool whole = p[i].hdr.flags != 0 || p[i].hdr.gso_type != 0;
+
+		if (!whole)
+			finished[kept++] = p[i].b;
+		if (whole || kept == TUN_READ_WHOLE_MAX) {
+			tun_write(t, finished, kept);
+			kept = 0;
+		}
+		if (whole)
+			(void)tun_write_whole(t, &p[i]);
+	}
+	tun_write(t, finished, kept);
+}
+
+bool
+tun_takes(const struct tun *t, uint8_t gso_type)
+{
+	return gso_type == VNET_GSO_UDP_L4 ? t->uso : t->gso;
 }

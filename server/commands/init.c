@@ -203,7 +203,7 @@ choose_ports(struct choice *to, const struct wishes *w)
 		       "TlsPort = %u\n",
 		    SERVER_DEFAULT_TLS_PORT, tcp);
 	listeners_services(&l, &services);
-	(void)port_set_format(&services, 1, RESERVED_MAX, &to->reserved);
+	(void)listeners_format(&services, 1, RESERVED_MAX, &to->reserved);
 }
 
 static const char *

@@ -132,7 +132,9 @@ function tables(	i, base)
 	column("one client / two, Mbit/s", "one-client two-clients", "%.0f")
 	column("CPU of the workers, s", "busy-worker other-worker", "%.2f")
 	for (i = 1; i <= n_networks; i++) {
-		base = network[i] == "line" ? "bare" : baseline
+		base = baseline
+		if (network[i] == "line" || network[i] == "mape")
+			base = "bare"
 		if (network[i] == "memory")
 			continue
 		table(network[i], "")
@@ -205,7 +207,7 @@ function weigh_clients(	r, m, more)
 	}
 }
 
-# Issue 3's.
+# Those of issues 3 and 5.
 function goals(	w, o)
 {
 	w = "wireguard-go"
@@ -246,6 +248,11 @@ function goals(	w, o)
 		"<=", 8)
 	goal("relay's memory for each of 10,000 peers, bytes", o,
 		"product-10010", "client-bytes", "<=", 2048)
+	o = "mape"
+	goal("native MAP-E, TCP there", o, "ce", "tcp-there", ">=", 0.6, w)
+	goal("native MAP-E, TCP back", o, "ce", "tcp-back", ">=", 0.6, w)
+	goal("native MAP-E, UDP", o, "ce", "udp", "", 0, w)
+	goal("native MAP-E, connections per second", o, "ce", "crr", "", 0, w)
 	o = "memory"
 	goal("heap for each of 10,000 peers, bytes", o, "ukai", "peers-bytes",
 		"<=", 2048)

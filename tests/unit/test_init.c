@@ -84,12 +84,12 @@ test_ports(void **state)
 	(void)state;
 	assert_int_equal(init_udp_port(&used), 51820);
 	assert_int_equal(init_tcp_port(&used), 443);
-	port_set_add(&used, 51820);
-	port_set_add(&used, 443);
+	port_set_add(&used, 51820, 51820);
+	port_set_add(&used, 443, 443);
 	assert_int_equal(init_udp_port(&used), 51821);
 	assert_int_equal(init_tcp_port(&used), 8443);
-	port_set_add(&used, 51821);
-	port_set_add(&used, 8443);
+	port_set_add(&used, 51821, 51821);
+	port_set_add(&used, 8443, 8443);
 	assert_int_equal(init_udp_port(&used), 51822);
 	assert_int_equal(init_tcp_port(&used), 9443);
 }

@@ -232,14 +232,14 @@ test_listeners(void **state)
 	listeners_parse_udp(&l.udp, udp);
 	assert_true(port_set_has(&l.udp, 0x9c40));
 	listeners_services(&l, &services);
-	assert_int_equal(port_set_format(&services, 1, 10, &t), 3);
+	assert_int_equal(listeners_format(&services, 1, 10, &t), 3);
 	assert_string_equal(t.s, "53, 80, 8080-8081");
 	text_clear(&t);
-	assert_int_equal(port_set_format(&services, 54, 1, &t), 2);
+	assert_int_equal(listeners_format(&services, 54, 1, &t), 2);
 	assert_string_equal(t.s, "80");
 	text_fini(&t);
-	port_set_add(&services, UINT16_MAX);
-	assert_int_equal(port_set_format(&services, 60000, 9, &t), 1);
+	port_set_add(&services, UINT16_MAX, UINT16_MAX);
+	assert_int_equal(listeners_format(&services, 60000, 9, &t), 1);
 	assert_string_equal(t.s, "65535");
 	text_fini(&t);
 }

@@ -621,6 +621,13 @@ test_impossible_entries(void **state)
 	    "+ neigh 192.0.2.1 4294967296",
 	    "+ neigh 192.0.2.1 1 1",
 	    "+ neigh 192.0.2.1 1", /* fine, but there is no netcfg */
+	    "+ addr 2001:db8::1 1",
+	    "+ addr 2001:db8::1/129 1",
+	    "+ addr 2001:db8::1/128 eth0",
+	    "+ addr 2001:db8::1/128 4294967296",
+	    "+ addr 2001:db8::1/128%00 1",
+	    "+ addr 2001:db8::1/128 1 1",
+	    "+ addr 2001:db8::1/128 1", /* fine, but there is no netcfg */
 	    "+ file relative absent 0 0 0 - x replace",
 	    "+ file /x%00y absent 0 0 0 - x replace",
 	    "+ file /x gone 0 0 0 - x replace",

@@ -1,0 +1,320 @@
+#include "commands.h"
+
+#include <getopt.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "client/mape/map_show.h"
+#include "client/mape/map_source.h"
+#include "client/paths.h"
+#include "core/err.h"
+#include "io/clock.h"
+#include "io/service.h"
+#include "io/tunnel_status.h"
+
+static const char usage[] =
+    "Usage: ukai map-e show [--ipv6 ADDRESS|PREFIX] [--rules FILE]\n"
+    "                       [--dhcp FILE [--iid FORM]] [--ask] [--json]\n"
+    "\n"
+    "Show what the MAP-E line is that this host is on, or that an IPv6\n"
+    "address or prefix is of: operator, IPv4 address, ports, CE and BR.\n"
+    "\n"
+    "  -6, --ipv6 ADDRESS|PREFIX   of the line: its prefix, or any address\n"
+    "                              in it, of a PC behind it, too\n"
+    "  -r, --rules FILE            rules in place of the compiled-in ones\n"
+    "  -d, --dhcp FILE             DHCPv6 options (RFC 7598), as bytes or in\n"
+    "                              hexadecimal; \"-\": standard input\n"
+    "  -i, --iid FORM              of CE addresses by DHCPv6: rfc7597 (usual)\n"
+    "                              or draft03\n"
+    "  -a, --ask                   ask the operator's server (4over6.info), or\n"
+    "                              take its last answer while that is good\n"
+    "  -j, --json                  an object with --ipv6, else an array of\n"
+    "                              them; see ukai(1)\n";
+
+/* What to do where no rule is about an address. */
+static const char unknown[] =
+    "What to do:\n"
+    "  - See that this is the prefix that the operator gave: `ip -6 address`\n"
+    "    on a PC behind the home gateway, or the gateway's status page (IPv6\n"
+    "    prefix, WAN or LAN). It begins with 2, and not with fd or fe80.\n"
+    "  - The line may not be MAP-E. transix, Xpass and v6 Connect are DS-Lite,\n"
+    "    OCX Hikari and contracts with fixed IPv4 addresses are plain IPIP,\n"
+    "    and OCN's lines in 2409: are none, either. Known are lines of v6plus,\n"
+    "    BIGLOBE, OCN Virtual Connect and NURO.\n"
+    "  - Ask the operator's server: --ask. It answers only on the line itself.\n"
+    "  - If you have the operator's rule, write it to a file for --rules FILE;\n"
+    "    ukai(1) says how.\n";
+
+static const char no_address[] =
+    "ukai: this host has no global IPv6 address, so it cannot say which line\n"
+    "it is on. See that the line's IPv6 works here, or give the line's prefix\n"
+    "with --ipv6; the home gateway's status page shows it.\n";
+
+struct options {
+	const char *ipv6, *rules, *dhcp;
+	enum map_iid iid;
+	bool ask, json, help;
+};
+
+static int
+parse_iid(enum map_iid *iid, const char *text)
+{
+	if (map_iid_parse(iid, text, strlen(text)) == 0)
+		return 0;
+	fprintf(stderr,
+	    "ukai: map-e: \"%s\" is no form of CE addresses; known: rfc7597, "
+	    "draft03\n",
+	    text);
+	return UK_EINVAL;
+}
+
+/* What is no option: "show" alone. */
+static int
+parse_words(int argc, char **argv)
+{
+	if (optind + 1 == argc && strcmp(argv[optind], "show") == 0)
+		return 0;
+	if (optind < argc && strcmp(argv[optind], "show") != 0)
+		fprintf(stderr,
+		    "ukai: map-e: unknown word \"%s\"; known: "
+		    "show\n",
+		    argv[optind]);
+	else if (optind < argc)
+		fprintf(stderr,
+		    "ukai: map-e show: \"%s\" is one word too many; an address "
+		    "stands behind --ipv6\n",
+		    argv[optind + 1]);
+	fputs(usage, stderr);
+	return UK_EINVAL;
+}
+
+static int
+parse(struct options *o, int argc, char **argv)
+{
+	static const struct option known[] = {
+	    {"ipv6", required_argument, NULL, '6'},
+	    {"rules", required_argument, NULL, 'r'},
+	    {"dhcp", required_argument, NULL, 'd'},
+	    {"iid", required_argument, NULL, 'i'},
+	    {"ask", no_argument, NULL, 'a'},
+	    {"json", no_argument, NULL, 'j'},
+	    {"help", no_argument, NULL, 'h'},
+	    {NULL, 0, NULL, 0},
+	};
+	int c;
+
+	*o = (struct options){.ipv6 = NULL};
+	while (
+	    (c = getopt_long(argc, argv, "6:r:d:i:ajh", known, NULL)) != -1) {
+		switch (c) {
+		case '6':
+			o->ipv6 = optarg;
+			break;
+		case 'r':
+			o->rules = optarg;
+			break;
+		case 'd':
+			o->dhcp = optarg;
+			break;
+		case 'i':
+			if (parse_iid(&o->iid, optarg) < 0)
+				return UK_EINVAL;
+			break;
+		case 'a':
+			o->ask = true;
+			break;
+		case 'j':
+			o->json = true;
+			break;
+		case 'h':
+			o->help = true;
+			return 0;
+		default:
+			return UK_EINVAL;
+		}
+	}
+	return parse_words(argc, argv);
+}
+
+static int
+load_rules(struct map_rules *rules, const struct options *o, struct diag *d)
+{
+	char path[CLIENT_PATH_MAX];
+	struct provision_setup ask = {
+	    .path = path,
+	    .now_s = clock_now().wall_ns / UK_NS_PER_S,
+	    .question.version = UKAI_VERSION,
+	};
+	struct map_source from = {
+	    .rules = o->rules, .dhcp = o->dhcp, .iid = o->iid};
+	int err;
+
+	if (o->ask) {
+		err = client_state_path(path, PROVISION_FILE, d);
+		if (err < 0)
+			return err;
+		from.ask = &ask;
+	}
+	return map_source_load(rules, &from, d);
+}
+
+/* ---- one line ---- */
+
+static int
+parse_line(struct ip_prefix *line, const char *text)
+{
+	if (ip_prefix_parse(line, text, strlen(text)) < 0) {
+		fprintf(stderr,
+		    "ukai: \"%s\" is neither an IPv6 address nor a prefix such "
+		    "as 240b:10:3f6c:d400::/56\n",
+		    text);
+		return UK_EINVAL;
+	}
+	if (line->addr.family == FAMILY_V6)
+		return 0;
+	fprintf(stderr,
+	    "ukai: %s is IPv4, which many lines share; --ipv6 wants the line's "
+	    "IPv6 prefix or an IPv6 address in it\n",
+	    text);
+	return UK_EINVAL;
+}
+
+static int
+print_json(json_t *o)
+{
+	if (o == NULL) {
+		fputs("ukai: error: out of memory\n", stderr);
+		return EXIT_FAILED;
+	}
+	json_dumpf(o, stdout, JSON_INDENT(2));
+	putchar('\n');
+	json_decref(o);
+	return EXIT_OK;
+}
+
+static int
+show_one(const struct options *o, const struct map_rules *rules)
+{
+	char why[MAP_RULE_WHY_MAX];
+	struct ip_prefix line;
+	struct map_line l;
+	int err;
+
+	if (parse_line(&line, o->ipv6) < 0)
+		return EXIT_USAGE;
+	err = map_line_find(&l, rules, &line, why);
+	if (err == UK_ENOENT) {
+		fprintf(stderr,
+		    "ukai: %s is of no MAP-E line that is known.\n%s", o->ipv6,
+		    unknown);
+		return EXIT_FAILED;
+	}
+	if (err < 0) {
+		fprintf(stderr, "ukai: %s\n", why);
+		return EXIT_USAGE;
+	}
+	if (o->json)
+		return print_json(map_show_json(&l));
+	map_show_print(&l, stdout);
+	return EXIT_OK;
+}
+
+/* ---- this host's lines ---- */
+
+static void
+print_reason(const struct map_line *l, bool chosen)
+{
+	static const char *const reason[] = {
+	    [MAP_LINE_CE_HERE] = "the line's CE address",
+	    [MAP_LINE_WAY_OUT] = "packets to the BR leave from it",
+	    [MAP_LINE_SEEN] = "packets to the BR do not leave from it",
+	};
+	char text[IP_ADDR_TEXT_MAX], name[IF_NAMESIZE];
+
+	if (if_indextoname(l->ifindex, name) == NULL)
+		strcpy(name, "?");
+	printf("  %-12s %s on %s: %s\n", chosen ? "chosen by" : "seen by",
+	    ip_addr_format(&l->seen, text), name, reason[l->reason]);
+}
+
+static void
+print_lines(const struct map_lines *l)
+{
+	if (l->n > 1)
+		printf("This host is on %zu lines. The first is the one that "
+		       "ukai takes: %s.\n\n",
+		    l->n,
+		    l->item[0].reason == l->item[1].reason
+			? "no other shows better that it is in use"
+			: "it shows best that it is in use");
+	for (size_t i = 0; i < l->n; i++) {
+		if (i > 0)
+			putchar('\n');
+		map_show_print(&l->item[i], stdout);
+		print_reason(&l->item[i], i == 0);
+	}
+}
+
+static int
+print_lines_json(const struct map_lines *l)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < l->n; i++)
+		list = tunnel_status_push(list, map_show_json(&l->item[i]));
+	return print_json(list);
+}
+
+static int
+show_host(const struct options *o, const struct map_rules *rules)
+{
+	struct map_lines l;
+	struct diag d;
+	int err, code = EXIT_OK;
+
+	diag_init(&d, NULL);
+	err = map_lines_of_host(&l, rules, &d);
+	diag_print(&d, "ukai", stderr);
+	if (err == 0 && o->json)
+		code = print_lines_json(&l);
+	else if (err == 0)
+		print_lines(&l);
+	if (err == 0 && l.n == 0 && l.addresses == 0)
+		fputs(no_address, stderr);
+	else if (err == 0 && l.n == 0)
+		fprintf(stderr,
+		    "ukai: no address of this host is of a MAP-E line that is "
+		    "known.\n%s",
+		    unknown);
+	if (err < 0)
+		code = service_exit_code(err);
+	else if (l.n == 0)
+		code = EXIT_FAILED;
+	map_lines_fini(&l);
+	return code;
+}
+
+int
+command_map_e(int argc, char **argv)
+{
+	struct map_rules rules;
+	struct options o;
+	struct diag d;
+	int err, code;
+
+	if (parse(&o, argc, argv) < 0)
+		return EXIT_USAGE;
+	if (o.help) {
+		fputs(usage, stdout);
+		return EXIT_OK;
+	}
+	diag_init(&d, NULL);
+	err = load_rules(&rules, &o, &d);
+	diag_print(&d, "ukai", stderr);
+	if (err < 0)
+		return err == UK_ENOENT ? EXIT_USAGE : service_exit_code(err);
+	code = o.ipv6 != NULL ? show_one(&o, &rules) : show_host(&o, &rules);
+	map_rules_fini(&rules);
+	return code;
+}

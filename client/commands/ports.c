@@ -1,0 +1,588 @@
+#include "commands.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client/ports/change.h"
+#include "client/ports/report.h"
+#include "core/err.h"
+#include "host/conf_file.h"
+#include "io/clock.h"
+#include "io/service.h"
+#include "io/tunnel_status.h"
+
+#define FILES_MAX 8
+
+static const char usage[] =
+    "Usage: ukai ports show   [--ipv6 ADDRESS|PREFIX] [--rules FILE] [--json]\n"
+    "       ukai ports plan   [--os linux|windows] [--state FILE]...\n"
+    "                         [--listening FILE]... [--source ADDRESS]\n"
+    "                         [--keeps-ports] [as above]\n"
+    "       ukai ports apply  [--for TIME] [--anyway] [--keeps-ports]\n"
+    "                         [as above]\n"
+    "       ukai ports revert [--json]\n"
+    "\n"
+    "The system's ephemeral ports, and how to draw them from the MAP-E line's\n"
+    "own: what is, what would change and whether it helps here, do it, undo\n"
+    "it.\n"
+    "\n"
+    "  -6, --ipv6 ADDRESS|PREFIX   the line; default: the one this host is on\n"
+    "  -r, --rules FILE            rules in place of the compiled-in ones\n"
+    "  -f, --for TIME              undo it by itself after 90s, 10m, 2h, 1d\n"
+    "  -a, --anyway                also where it does not help\n"
+    "  -k, --keeps-ports           the gateway in front keeps source ports\n"
+    "  -o, --os windows            plan for a Windows PC, from:\n"
+    "  -s, --state FILE            what netsh int ipv4 show dynamicport and\n"
+    "                              show excludedportrange print there\n"
+    "  -l, --listening FILE        what netstat -an prints there\n"
+    "  -S, --source ADDRESS        the IPv4 address that it sends with\n"
+    "  -j, --json                  see ukai(1)\n";
+
+struct options {
+	const char *verb, *ipv6, *rules, *source;
+	const char *state[FILES_MAX], *listening[FILES_MAX];
+	unsigned states, listenings;
+	uint64_t for_s;
+	bool json, anyway, keeps_ports, windows, help;
+};
+
+static int
+take_os(struct options *o, const char *name)
+{
+	o->windows = strcmp(name, "windows") == 0;
+	if (o->windows || strcmp(name, "linux") == 0)
+		return 0;
+	fprintf(stderr, "ukai: ports: --os is linux or windows, not \"%s\"\n",
+	    name);
+	return UK_EINVAL;
+}
+
+static int
+take_time(struct options *o, const char *text)
+{
+	if (ports_timer_parse(&o->for_s, text) == 0)
+		return 0;
+	fprintf(stderr,
+	    "ukai: ports: --for wants a time such as 90s, 10m, 2h or 1d, a "
+	    "week at most, not \"%s\"\n",
+	    text);
+	return UK_EINVAL;
+}
+
+static int
+take_file(const char **list, unsigned *n, const char *path)
+{
+	if (*n < FILES_MAX) {
+		list[(*n)++] = path;
+		return 0;
+	}
+	fprintf(
+	    stderr, "ukai: ports: more than %d files of a kind\n", FILES_MAX);
+	return UK_EINVAL;
+}
+
+static int
+take_option(struct options *o, int c)
+{
+	switch (c) {
+	case '6':
+		o->ipv6 = optarg;
+		return 0;
+	case 'r':
+		o->rules = optarg;
+		return 0;
+	case 'S':
+		o->source = optarg;
+		return 0;
+	case 'o':
+		return take_os(o, optarg);
+	case 'f':
+		return take_time(o, optarg);
+	case 's':
+		return take_file(o->state, &o->states, optarg);
+	case 'l':
+		return take_file(o->listening, &o->listenings, optarg);
+	case 'a':
+		o->anyway = true;
+		return 0;
+	case 'k':
+		o->keeps_ports = true;
+		return 0;
+	case 'j':
+		o->json = true;
+		return 0;
+	case 'h':
+		o->help = true;
+		return 0;
+	default:
+		return UK_EINVAL;
+	}
+}
+
+/* An option that the verb has no use for is a mistake, not to be passed over:
+ * `plan --for` is not `apply --for`. */
+static bool
+fits_verb(const struct options *o)
+{
+	bool apply = strcmp(o->verb, "apply") == 0;
+	bool plan = strcmp(o->verb, "plan") == 0;
+	bool offline = o->states > 0 || o->listenings > 0 || o->source != NULL;
+
+	if ((o->for_s > 0 || o->anyway) && !apply)
+		return false;
+	if (o->windows && !plan)
+		return false;
+	if (offline && !o->windows)
+		return false;
+	if (o->keeps_ports && !plan && !apply)
+		return false;
+	return strcmp(o->verb, "revert") != 0 ||
+	       (o->ipv6 == NULL && o->rules == NULL);
+}
+
+static int
+parse(struct options *o, int argc, char **argv)
+{
+	static const struct option known[] = {
+	    {"ipv6", required_argument, NULL, '6'},
+	    {"rules", required_argument, NULL, 'r'},
+	    {"source", required_argument, NULL, 'S'},
+	    {"os", required_argument, NULL, 'o'},
+	    {"for", required_argument, NULL, 'f'},
+	    {"state", required_argument, NULL, 's'},
+	    {"listening", required_argument, NULL, 'l'},
+	    {"anyway", no_argument, NULL, 'a'},
+	    {"keeps-ports", no_argument, NULL, 'k'},
+	    {"json", no_argument, NULL, 'j'},
+	    {"help", no_argument, NULL, 'h'},
+	    {NULL, 0, NULL, 0},
+	};
+	int c;
+
+	*o = (struct options){.verb = NULL};
+	while ((c = getopt_long(
+		    argc, argv, "6:r:S:o:f:s:l:akjh", known, NULL)) != -1)
+		if (take_option(o, c) < 0)
+			return UK_EINVAL;
+	if (o->help)
+		return 0;
+	if (optind + 1 != argc) {
+		fputs(usage, stderr);
+		return UK_EINVAL;
+	}
+	o->verb = argv[optind];
+	if (fits_verb(o))
+		return 0;
+	fprintf(stderr, "ukai: ports %s: that option is of another command\n",
+	    o->verb);
+	fputs(usage, stderr);
+	return UK_EINVAL;
+}
+
+/* The line, and what it borrows from. */
+struct known_line {
+	struct map_rules rules;
+	struct map_lines host;
+	struct map_line one;
+	const struct map_line *line; /* NULL: none */
+};
+
+static void
+known_line_fini(struct known_line *k)
+{
+	map_lines_fini(&k->host);
+	map_rules_fini(&k->rules);
+}
+
+static int
+find_named(struct known_line *k, const char *text)
+{
+	char why[MAP_RULE_WHY_MAX] = "no rule that ukai knows is about it; see "
+				     "ukai map-e show";
+	struct ip_prefix prefix;
+	int err;
+
+	if (ip_prefix_parse(&prefix, text, strlen(text)) < 0 ||
+	    prefix.addr.family != FAMILY_V6) {
+		fprintf(stderr,
+		    "ukai: \"%s\" is neither an IPv6 address nor a prefix such "
+		    "as 240b:10:3f6c:d400::/56\n",
+		    text);
+		return UK_EINVAL;
+	}
+	err = map_line_find(&k->one, &k->rules, &prefix, why);
+	if (err < 0) {
+		fprintf(stderr, "ukai: %s: %s\n", text, why);
+		return err;
+	}
+	k->line = &k->one;
+	return 0;
+}
+
+/* Returns 0, also when the host's line is not known: then k->line is NULL. */
+static int
+find_line(struct known_line *k, const struct options *o, struct diag *d)
+{
+	int err;
+
+	*k = (struct known_line){.line = NULL};
+	err = o->rules != NULL ? map_rules_load(&k->rules, o->rules, d)
+			       : map_rules_builtin(&k->rules);
+	if (err < 0)
+		return err == UK_ENOENT ? UK_EINVAL : err;
+	if (o->ipv6 != NULL)
+		return find_named(k, o->ipv6);
+	if (o->windows)
+		return 0;
+	err = map_lines_of_host(&k->host, &k->rules, d);
+	if (err == 0 && k->host.n > 0)
+		k->line = &k->host.item[0];
+	return err;
+}
+
+static int
+need_line(struct known_line *k, const struct options *o, struct diag *d)
+{
+	int err = find_line(k, o, d);
+
+	if (err < 0 || k->line != NULL)
+		return err;
+	fputs("ukai: error: the line is not known: no address here is of one. "
+	      "Name it with --ipv6; the home gateway's status page shows it\n",
+	    stderr);
+	return UK_ENOENT;
+}
+
+static int
+print_json(json_t *o)
+{
+	if (o == NULL) {
+		fputs("ukai: error: out of memory\n", stderr);
+		return EXIT_FAILED;
+	}
+	json_dumpf(o, stdout, JSON_INDENT(2));
+	putchar('\n');
+	json_decref(o);
+	return EXIT_OK;
+}
+
+/* The journal of our own change is root's to read; others see its ports as
+ * reserved by somebody. */
+static int
+read_host(struct ports_linux *s, struct diag *d)
+{
+	struct undo *u = NULL;
+	int err;
+
+	if (geteuid() == 0)
+		ports_change_open(&u, false, NULL);
+	err = ports_linux_read(s, u, d);
+	undo_close(u);
+	return err;
+}
+
+static int
+show(const struct options *o, struct diag *d)
+{
+	struct ports_linux *s = malloc(sizeof(*s));
+	struct ports_timer timer;
+	struct known_line k;
+	int err = s != NULL ? find_line(&k, o, d) : UK_ENOMEM;
+	int code;
+
+	if (err == 0)
+		err = read_host(s, d);
+	code = service_exit_code(err);
+	if (err == 0) {
+		ports_change_timer(&timer);
+		if (o->json)
+			code = print_json(ports_show_json(s, k.line, &timer));
+		else
+			ports_show_print(s, k.line, &timer,
+			    clock_now().wall_ns / UK_NS_PER_S, stdout);
+	}
+	if (s != NULL)
+		known_line_fini(&k);
+	free(s);
+	return code;
+}
+
+static int
+read_file(struct ports_windows *w, const char *path,
+    int (*take)(
+	struct ports_windows *w, const char *text, size_t len, struct diag *d))
+{
+	struct conf_file f = {.text = NULL};
+	struct diag d;
+	int err;
+
+	diag_init(&d, path);
+	err = conf_file_read(&f, path, &d);
+	/* Its warning about who may read it is about keys. */
+	d.n = err == 0 ? 0 : d.n;
+	if (err == 0)
+		err = take(w, f.text, f.len, &d);
+	diag_print(&d, "ukai", stderr);
+	conf_file_fini(&f);
+	return err;
+}
+
+static int
+read_windows(struct ports_windows *w, const struct options *o)
+{
+	int err = 0;
+
+	ports_windows_default(w);
+	for (unsigned i = 0; i < o->states && err == 0; i++)
+		err = read_file(w, o->state[i], ports_windows_parse_state);
+	for (unsigned i = 0; i < o->listenings && err == 0; i++)
+		err =
+		    read_file(w, o->listening[i], ports_windows_parse_netstat);
+	return err == UK_ENOENT ? UK_EINVAL : err;
+}
+
+static int
+windows_path(struct ports_path *p, const struct options *o)
+{
+	*p = (struct ports_path){
+	    .known = o->source != NULL, .keeps_ports = o->keeps_ports};
+	if (o->source == NULL ||
+	    (ip_addr_parse(&p->source, o->source, strlen(o->source)) == 0 &&
+		p->source.family == FAMILY_V4))
+		return 0;
+	fprintf(stderr, "ukai: \"%s\" is no IPv4 address\n", o->source);
+	return UK_EINVAL;
+}
+
+static int
+report_windows(struct ports_report *r, const struct options *o,
+    const struct map_line *line)
+{
+	struct ports_windows *w = malloc(sizeof(*w));
+	struct ports_path path;
+	int err = w != NULL ? read_windows(w, o) : UK_ENOMEM;
+
+	if (err == 0)
+		err = windows_path(&path, o);
+	if (err == 0)
+		ports_report_windows(r, w, line, &path);
+	free(w);
+	return err;
+}
+
+static int
+report_linux(struct ports_report *r, const struct options *o,
+    const struct map_line *line, const struct undo *u, struct diag *d)
+{
+	struct ports_linux *s = malloc(sizeof(*s));
+	struct ports_path path = {.keeps_ports = o->keeps_ports};
+	int err = s != NULL ? ports_linux_path(&path, d) : UK_ENOMEM;
+
+	if (err == 0)
+		err = u != NULL ? ports_linux_read(s, u, d) : read_host(s, d);
+	if (err == 0)
+		ports_report_linux(r, s, line, &path);
+	free(s);
+	return err;
+}
+
+static int
+plan(const struct options *o, struct diag *d)
+{
+	struct ports_report *r = ports_report_new();
+	struct known_line k;
+	int err = r != NULL ? need_line(&k, o, d) : UK_ENOMEM;
+	int code;
+
+	if (err == 0 && o->windows)
+		err = report_windows(r, o, k.line);
+	else if (err == 0)
+		err = report_linux(r, o, k.line, NULL, d);
+	code = service_exit_code(err);
+	if (err == 0) {
+		if (o->json)
+			code = print_json(ports_report_json(r));
+		else
+			ports_report_print(r, stdout);
+		if (r->refused.len > 0)
+			code = EXIT_FAILED;
+	}
+	if (r != NULL)
+		known_line_fini(&k);
+	ports_report_free(r);
+	return code;
+}
+
+static int
+print_applied(
+    const struct ports_report *r, const struct options *o, bool applied)
+{
+	uint64_t now_s = clock_now().wall_ns / UK_NS_PER_S;
+	const struct ports_plan *p = &r->pool[0].plan;
+	json_t *j;
+
+	if (o->json) {
+		j = ports_report_json(r);
+		j = tunnel_status_put(j, "applied", json_boolean(applied));
+		j = tunnel_status_put(j, "until",
+		    applied && o->for_s > 0
+			? json_integer((json_int_t)(now_s + o->for_s))
+			: json_null());
+		return print_json(j);
+	}
+	if (!applied)
+		return EXIT_OK;
+	printf("%u-%u, of which only %u of the line's ports are drawn; ",
+	    p->low, p->high, p->own_after);
+	if (o->for_s > 0)
+		printf("reverted after %llu seconds, or by ukai ports revert\n",
+		    (unsigned long long)o->for_s);
+	else
+		puts("until ukai ports revert, or a restart");
+	for (unsigned i = 0; i < r->warnings.n; i++)
+		printf("warning: %s\n", r->warnings.entry[i].text);
+	return EXIT_OK;
+}
+
+/* Under the journal's lock, with whatever an earlier apply has left undone. */
+static int
+apply_planned(struct ports_report *r, const struct options *o, struct undo *u,
+    const struct map_line *line, struct diag *d)
+{
+	int err = report_linux(r, o, line, u, d);
+
+	if (err < 0)
+		return err;
+	if (r->refused.len > 0) {
+		diag_error(d, "refused: %s", r->refused.s);
+		return UK_ESYS;
+	}
+	if (ports_report_is_done(r))
+		return 0;
+	return ports_change_make(u, &r->pool[0].plan, o->for_s, d);
+}
+
+static int
+apply_locked(struct ports_report *r, const struct options *o,
+    const struct map_line *line, struct diag *d)
+{
+	struct ports_reverted reverted;
+	struct undo *u;
+	int err = ports_change_open(&u, true, d);
+
+	if (err < 0)
+		return err;
+	err = ports_change_undo(u, &reverted, d);
+	if (err == 0)
+		err = apply_planned(r, o, u, line, d);
+	undo_close(u);
+	if (err < 0 && reverted.undone > 0)
+		diag_warn(d, "what an earlier apply had changed is undone");
+	return err;
+}
+
+/* Said before anything is touched. */
+static int
+refuse_useless(
+    const struct options *o, const struct map_line *line, struct diag *d)
+{
+	struct ports_path path = {.keeps_ports = o->keeps_ports};
+	struct ip_addr address = {.family = FAMILY_NONE};
+	struct ports_help help;
+	int err = ports_linux_path(&path, d);
+
+	if (err < 0 || o->anyway)
+		return err;
+	if (line->ce.ipv4.bits == 32)
+		address = line->ce.ipv4.addr;
+	ports_help(&help, &path, &address);
+	if (help.helps)
+		return 0;
+	diag_error(d, "it does not help here, and nothing is changed; "
+		      "--anyway does it all the same");
+	fprintf(stderr, "ukai: %s\n", help.why);
+	return UK_ESYS;
+}
+
+static int
+apply(const struct options *o, struct diag *d)
+{
+	struct ports_report *r = ports_report_new();
+	struct known_line k;
+	int err = r != NULL ? need_line(&k, o, d) : UK_ENOMEM;
+	int code;
+
+	if (err == 0)
+		err = refuse_useless(o, k.line, d);
+	if (err == 0)
+		err = apply_locked(r, o, k.line, d);
+	code = service_exit_code(err);
+	if (err == 0)
+		code = print_applied(r, o, true);
+	else if (r != NULL && r->refused.len > 0)
+		print_applied(r, o, false);
+	if (r != NULL)
+		known_line_fini(&k);
+	ports_report_free(r);
+	return code;
+}
+
+static int
+revert(const struct options *o, struct diag *d)
+{
+	struct ports_reverted r;
+	int err = ports_change_revert(&r, d);
+	int code = service_exit_code(err);
+
+	if (o->json && code != EXIT_PERMISSION)
+		print_json(json_pack(
+		    "{s:i, s:i}", "undone", r.undone, "left", r.left));
+	else if (err == 0 && r.undone == 0)
+		puts("there was nothing to revert");
+	else if (err == 0)
+		printf("%u changes undone\n", r.undone);
+	return code;
+}
+
+int
+command_ports(int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		int (*run)(const struct options *o, struct diag *d);
+		bool root;
+	} verbs[] = {
+	    {"show", show, false},
+	    {"plan", plan, false},
+	    {"apply", apply, true},
+	    {"revert", revert, true},
+	};
+	struct options o;
+	struct diag d;
+	int code;
+
+	if (parse(&o, argc, argv) < 0)
+		return EXIT_USAGE;
+	if (o.help) {
+		fputs(usage, stdout);
+		return EXIT_OK;
+	}
+	diag_init(&d, o.rules);
+	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
+		if (strcmp(verbs[i].name, o.verb) != 0)
+			continue;
+		if (verbs[i].root && !command_is_root("ports"))
+			return EXIT_PERMISSION;
+		code = verbs[i].run(&o, &d);
+		diag_print(&d, "ukai", stderr);
+		return code;
+	}
+	fprintf(stderr,
+	    "ukai: ports: unknown word \"%s\"; known: show, plan, apply, "
+	    "revert\n",
+	    o.verb);
+	return EXIT_USAGE;
+}

@@ -1,0 +1,483 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "client/mape/nat44_state.h"
+#include "nat44_lab.h"
+
+#define S UK_NS_PER_S
+#define PORTS 240
+
+static const struct lab_end web = {LAB_REMOTE, 443};
+static const struct lab_end stun = {LAB_REMOTE, 3478};
+
+static struct nat44 *
+make(const struct nat44_conf *c)
+{
+	struct nat44 *n;
+
+	assert_int_equal(nat44_new(&n, c), 0);
+	return n;
+}
+
+static struct nat44 *
+make_default(void)
+{
+	struct nat44_conf c = lab_conf();
+
+	return make(&c);
+}
+
+static struct lab_end
+inside(uint32_t i)
+{
+	return (struct lab_end){LAB_HOST, (uint16_t)(1024 + i)};
+}
+
+static struct nat44_stats
+stats(const struct nat44 *n)
+{
+	struct nat44_stats st;
+
+	nat44_stats(n, &st);
+	return st;
+}
+
+/* SYN, its answer, ACK: then it is never given up. */
+static void
+establish(struct nat44 *n, uint64_t now, struct lab_end from, struct lab_end to)
+{
+	assert_int_equal(lab_out(n, now, LAB_TCP, from, to, LAB_SYN), MAP_OK);
+	uint16_t port = lab_src(lab_p).port;
+	assert_int_equal(
+	    lab_in(n, now, LAB_TCP, to, port, LAB_SYN | LAB_ACK), MAP_OK);
+	assert_int_equal(lab_out(n, now, LAB_TCP, from, to, LAB_ACK), MAP_OK);
+}
+
+/* 240 sessions to each destination, and each port of the set in each of them
+ * once. */
+static void
+test_each_destination(void **state)
+{
+	(void)state;
+	static const struct {
+		uint8_t proto;
+		uint16_t port;
+	} t[] = {{LAB_TCP, 443}, {LAB_TCP, 22}, {LAB_UDP, 53}, {LAB_UDP, 123},
+	    {LAB_UDP, 443}, {LAB_ICMP, 0}};
+	struct nat44 *n = make_default();
+
+	for (size_t k = 0; k < 2 * ARRAY_LEN(t); k++) {
+		struct lab_end to = {LAB_REMOTE + k % 2, t[k / 2].port};
+		uint8_t proto = t[k / 2].proto, dst[4];
+		bool seen[65536] = {false};
+
+		store_be32(dst, to.a);
+		for (uint32_t i = 0; i < PORTS; i++) {
+			assert_int_equal(
+			    nat44_ports_left(n, proto, dst, to.port),
+			    PORTS - i);
+			assert_int_equal(
+			    lab_out(n, 0, proto, inside(i), to, LAB_SYN),
+			    MAP_OK);
+			uint16_t port = lab_src(lab_p).port;
+			assert_true(map_ports_has(&lab_ports, port));
+			assert_false(seen[port]);
+			seen[port] = true;
+		}
+		assert_int_equal(
+		    lab_out(n, 0, proto, inside(PORTS), to, LAB_SYN),
+		    MAP_DROP_NO_PORT);
+		assert_int_equal(nat44_ports_left(n, proto, dst, to.port), 0);
+	}
+	struct nat44_stats st = stats(n);
+	assert_int_equal(st.sessions, 12 * PORTS);
+	assert_int_equal(st.space[NAT44_TCP].refused, 4);
+	assert_int_equal(st.space[NAT44_UDP].refused, 6);
+	assert_int_equal(st.space[NAT44_ICMP].refused, 2);
+	assert_int_equal(st.space[NAT44_TCP].ports, PORTS);
+	assert_int_equal(st.space[NAT44_TCP].busiest_sessions, PORTS);
+	assert_int_equal(st.drop[MAP_DROP_NO_PORT], 12);
+	nat44_free(n);
+}
+
+/* N6: random over all ranges alike, for sessions and for mappings, and nothing
+ * of the inside port in it. Of 240 * 100 draws each port has 100 give or take
+ * ten (its standard deviation); five of these are allowed. */
+static void
+test_spread(void **state)
+{
+	(void)state;
+	for (unsigned k = 0; k < 2; k++) {
+		unsigned hits[PORTS] = {0};
+		struct nat44 *n = make_default();
+
+		for (uint32_t i = 0; i < PORTS * 100; i++) {
+			uint64_t now = i * 1000 * S;
+
+			assert_int_equal(
+			    lab_out(n, now, k ? LAB_UDP : LAB_TCP, inside(7),
+				k ? stun : web, LAB_SYN),
+			    MAP_OK);
+			hits[map_ports_index(
+			    &lab_ports, lab_src(lab_p).port)]++;
+			for (unsigned e = 0; e < 2; e++)
+				nat44_expire(n, now + 500 * S);
+			assert_int_equal(stats(n).sessions, 0);
+		}
+		for (unsigned i = 0; i < PORTS; i++)
+			assert_in_range(hits[i], 50, 150);
+		nat44_free(n);
+	}
+}
+
+/* What closed or never opened gives way by the stages of nat44_timers.h, when
+ * its port is wanted: so long it keeps the port, and one second later it does
+ * not. RFC 5382 REQ-5: established ones do not give way at all. */
+static void
+test_stages(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *kind;
+		unsigned keeps_s;
+	} t[] = {{"opening", 30}, {"closed", 10}, {"reset", 10}, {"dns", 10},
+	    {"quic", 120}, {"stun", 120}, {"ping", 60}, {"established", 7440},
+	    {"half", 7440}};
+
+	for (size_t k = 0; k < ARRAY_LEN(t); k++) {
+		struct nat44 *n = make_default();
+		char c = t[k].kind[0];
+		bool tcp = strchr("ocreh", c);
+		uint8_t proto = tcp ? LAB_TCP : c == 'p' ? LAB_ICMP : LAB_UDP;
+		struct lab_end to = {LAB_REMOTE, tcp || c == 'q' ? 443
+						 : c == 'd'      ? 53
+						 : c == 'p'      ? 0
+								 : 3478};
+
+		for (uint32_t i = 0; i < PORTS; i++) {
+			if (tcp && c != 'o')
+				establish(n, 0, inside(i), to);
+			else
+				lab_out(n, 0, proto, inside(i), to, LAB_SYN);
+			uint16_t port = lab_src(lab_p).port;
+			if (c == 'c' || c == 'h')
+				lab_out(n, 0, proto, inside(i), to,
+				    LAB_FIN | LAB_ACK);
+			if (c == 'c')
+				lab_in(
+				    n, 0, proto, to, port, LAB_FIN | LAB_ACK);
+			if (c == 'r')
+				lab_in(n, 0, proto, to, port, LAB_RST);
+		}
+		uint64_t end = t[k].keeps_s * S;
+		struct lab_end late = {LAB_HOST + 1, 1};
+		assert_int_equal(lab_out(n, end, proto, late, to, LAB_SYN),
+		    MAP_DROP_NO_PORT);
+		assert_int_equal(
+		    lab_out(n, end + S, proto, late, to, LAB_SYN), MAP_OK);
+		assert_int_equal(stats(n)
+				     .space[tcp        ? NAT44_TCP
+					    : c == 'p' ? NAT44_ICMP
+						       : NAT44_UDP]
+				     .reclaimed,
+		    t[k].keeps_s == 7440 || c == 'p' ? 0 : 1);
+		nat44_free(n);
+	}
+}
+
+/* The one that is most beyond its time goes, and no other. */
+static void
+test_oldest(void **state)
+{
+	(void)state;
+	struct nat44 *n = make_default();
+	uint16_t port[PORTS];
+
+	for (uint32_t i = 0; i < PORTS; i++) {
+		uint64_t now = (i == 77 ? 1 : 2 + i % 5) * S;
+
+		assert_int_equal(
+		    lab_out(n, now, LAB_TCP, inside(i), web, LAB_SYN), MAP_OK);
+		port[i] = lab_src(lab_p).port;
+	}
+	assert_int_equal(
+	    lab_out(n, 40 * S, LAB_TCP, inside(PORTS), web, LAB_SYN), MAP_OK);
+	assert_int_equal(lab_src(lab_p).port, port[77]);
+	nat44_free(n);
+}
+
+/* A destination that is full is not searched again and again, but at once when
+ * one of its sessions has closed. */
+static void
+test_retry(void **state)
+{
+	(void)state;
+	struct nat44 *n = make_default();
+
+	for (uint32_t i = 0; i < PORTS; i++)
+		establish(n, 0, inside(i), web);
+	uint16_t port = lab_src(lab_p).port;
+	assert_int_equal(lab_out(n, 20 * S, LAB_TCP, inside(300), web, LAB_SYN),
+	    MAP_DROP_NO_PORT);
+	assert_int_equal(
+	    lab_in(n, 20 * S, LAB_TCP, web, port, LAB_RST), MAP_OK);
+	assert_int_equal(lab_out(n, 30 * S, LAB_TCP, inside(300), web, LAB_SYN),
+	    MAP_DROP_NO_PORT);
+	/* Its time is over, but the search holds good for a second. */
+	assert_int_equal(
+	    lab_out(n, 30 * S + S / 2, LAB_TCP, inside(300), web, LAB_SYN),
+	    MAP_DROP_NO_PORT);
+	assert_int_equal(
+	    lab_out(n, 31 * S, LAB_TCP, inside(300), web, LAB_SYN), MAP_OK);
+	assert_int_equal(lab_src(lab_p).port, port);
+	nat44_free(n);
+}
+
+/* The boundaries of the table in nat44_timers.h. */
+static void
+test_stage_of(void **state)
+{
+	(void)state;
+	static const struct {
+		uint32_t taken, all;
+		enum nat44_stage want;
+	} t[] = {{0, 240, NAT44_ROOMY}, {179, 240, NAT44_ROOMY},
+	    {180, 240, NAT44_TIGHT}, {209, 240, NAT44_TIGHT},
+	    {210, 240, NAT44_SCARCE}, {239, 240, NAT44_SCARCE},
+	    {240, 240, NAT44_FULL}, {241, 240, NAT44_FULL}, {0, 1, NAT44_ROOMY},
+	    {1, 1, NAT44_FULL}, {0, 0, NAT44_FULL}};
+
+	for (size_t i = 0; i < ARRAY_LEN(t); i++)
+		assert_int_equal(
+		    nat44_stage_of(t[i].taken, t[i].all), t[i].want);
+	for (unsigned i = 0; i < NAT44_TIMERS; i++) {
+		for (unsigned k = 1; k < NAT44_STAGES; k++)
+			assert_true(
+			    nat44_idle_s[i][k] <= nat44_idle_s[i][k - 1]);
+	}
+}
+
+/* N9: a host has its share of sessions and of ports, others have theirs; idle
+ * UDP gives way, the oldest first. */
+static void
+test_host_sessions(void **state)
+{
+	(void)state;
+	struct nat44_conf c = lab_conf();
+	struct lab_end other = {LAB_HOST + 1, 1};
+
+	c.host_sessions_max = 20;
+	struct nat44 *n = make(&c);
+	for (uint32_t i = 0; i < 10; i++) {
+		lab_out(n, 0, LAB_TCP, inside(i), web, LAB_SYN);
+		lab_out(n, (10 - i) * S, LAB_UDP, inside(i), web, 0);
+	}
+	/* The two kinds are past their last stage's time from 30 s and 120 s
+	 * on; UDP goes first although it is not the longest idle. */
+	assert_int_equal(lab_out(n, 29 * S, LAB_TCP, inside(50), web, LAB_SYN),
+	    MAP_DROP_HOST_LIMIT);
+	assert_int_equal(
+	    lab_out(n, 29 * S, LAB_TCP, other, web, LAB_SYN), MAP_OK);
+	assert_int_equal(
+	    lab_out(n, 122 * S, LAB_UDP, inside(51), web, 0), MAP_OK);
+	struct nat44_stats st = stats(n);
+	assert_int_equal(st.sessions, 21);
+	assert_int_equal(st.hosts, 2);
+	assert_int_equal(st.space[NAT44_UDP].reclaimed, 1);
+	assert_int_equal(st.space[NAT44_TCP].reclaimed, 0);
+	assert_int_equal(st.drop[MAP_DROP_HOST_LIMIT], 1);
+	/* Inside 9 was idle longest: the others are there, with their ports. */
+	for (uint32_t i = 0; i < 9; i++) {
+		uint64_t made = stats(n).made;
+
+		lab_out(n, 122 * S, LAB_UDP, inside(i), web, 0);
+		assert_int_equal(stats(n).made, made);
+	}
+	/* No UDP is idle any more: a connection that never opened. */
+	assert_int_equal(
+	    lab_out(n, 123 * S, LAB_UDP, inside(52), web, 0), MAP_OK);
+	assert_int_equal(stats(n).space[NAT44_TCP].reclaimed, 1);
+	nat44_free(n);
+}
+
+static void
+test_host_ports(void **state)
+{
+	(void)state;
+	struct nat44_conf c = lab_conf();
+	struct lab_end other = {LAB_HOST + 1, 1};
+
+	c.host_ports_max = 5;
+	struct nat44 *n = make(&c);
+	for (uint32_t i = 0; i < 5; i++)
+		assert_int_equal(
+		    lab_out(n, i * S, LAB_UDP, inside(i), stun, 0), MAP_OK);
+	assert_int_equal(lab_out(n, 120 * S, LAB_UDP, inside(5), stun, 0),
+	    MAP_DROP_HOST_LIMIT);
+	assert_int_equal(lab_out(n, 120 * S, LAB_UDP, other, stun, 0), MAP_OK);
+	/* To ports that are shared it may go on. */
+	assert_int_equal(
+	    lab_out(n, 120 * S, LAB_UDP, inside(5), web, 0), MAP_OK);
+	assert_int_equal(
+	    lab_out(n, 120 * S + S / 2, LAB_UDP, inside(6), stun, 0), MAP_OK);
+	struct nat44_stats st = stats(n);
+	assert_int_equal(st.space[NAT44_UDP].mappings, 6);
+	assert_int_equal(st.space[NAT44_UDP].reclaimed, 1);
+	assert_int_equal(st.drop[MAP_DROP_HOST_LIMIT], 1);
+	nat44_free(n);
+}
+
+static void
+test_table_full(void **state)
+{
+	(void)state;
+	struct nat44_conf c = lab_conf();
+
+	c.sessions_max = 32;
+	struct nat44 *n = make(&c);
+	for (uint32_t i = 0; i < 32; i++)
+		assert_int_equal(
+		    lab_out(n, 0, LAB_TCP, inside(i), web, LAB_SYN), MAP_OK);
+	assert_int_equal(lab_out(n, 30 * S, LAB_TCP, inside(32), web, LAB_SYN),
+	    MAP_DROP_TABLE_FULL);
+	assert_int_equal(
+	    lab_out(n, 31 * S, LAB_TCP, inside(32), web, LAB_SYN), MAP_OK);
+	nat44_free(n);
+	/* A table of one, again and again. */
+	c.sessions_max = 1;
+	n = make(&c);
+	for (uint32_t i = 0; i < 100; i++)
+		assert_int_equal(
+		    lab_out(n, i * 31 * S, LAB_TCP, inside(i), web, LAB_SYN),
+		    MAP_OK);
+	assert_int_equal(stats(n).sessions, 1);
+	nat44_free(n);
+}
+
+/* Everything ends by nat44_expire() alone, and leaves nothing counted. */
+static void
+test_expire(void **state)
+{
+	(void)state;
+	struct nat44 *n = make_default();
+	struct lab_end quic = {LAB_REMOTE + 5000, 443};
+
+	for (uint32_t i = 0; i < 900; i++) {
+		struct lab_end h = {LAB_HOST + i % 9, (uint16_t)(1 + i)};
+
+		establish(n, 0, h, (struct lab_end){LAB_REMOTE + i, 443});
+		lab_out(n, 0, LAB_UDP, h, quic, 0);
+		lab_out(n, 0, LAB_UDP, h, stun, 0);
+		lab_out(n, 0, LAB_ICMP, h, (struct lab_end){LAB_REMOTE, 0}, 0);
+	}
+	assert_int_equal(stats(n).sessions, 900 + 3 * PORTS);
+	for (unsigned i = 0; i < 9; i++)
+		nat44_expire(n, 7440 * S);
+	assert_int_equal(stats(n).sessions, 900);
+	assert_int_equal(stats(n).space[NAT44_UDP].mappings, 0);
+	for (unsigned i = 0; i < 9; i++)
+		nat44_expire(n, 7440 * S + 1);
+	struct nat44_stats st = stats(n);
+	assert_int_equal(st.sessions, 0);
+	assert_int_equal(st.hosts, 0);
+	for (unsigned i = 0; i < NAT44_SPACES; i++) {
+		assert_int_equal(st.space[i].ports, 0);
+		assert_int_equal(st.space[i].sessions, 0);
+		assert_int_equal(st.space[i].busiest_sessions, 0);
+		assert_int_equal(st.space[i].reclaimed, 0);
+	}
+	assert_int_equal(st.space[NAT44_UDP].ports_peak, PORTS);
+	nat44_free(n);
+}
+
+/* Lines of other shapes: the smallest set, and an address of one's own, of
+ * which port 0 is not used. */
+static void
+test_other_sets(void **state)
+{
+	(void)state;
+	static const struct map_ports one = {
+	    .offset = 1, .psid_len = 15, .psid = 3};
+	static const struct map_ports all = {.psid_len = 0};
+	static const struct map_ports low = {.psid_len = 11};
+	struct nat44_conf c = lab_conf();
+
+	c.ports = one;
+	struct nat44 *n = make(&c);
+	assert_int_equal(
+	    lab_out(n, 0, LAB_TCP, inside(0), web, LAB_SYN), MAP_OK);
+	assert_int_equal(lab_src(lab_p).port, 0x8003);
+	assert_int_equal(
+	    lab_out(n, 0, LAB_TCP, inside(1), web, LAB_SYN), MAP_DROP_NO_PORT);
+	nat44_free(n);
+	c.ports = all;
+	n = make(&c);
+	assert_int_equal(
+	    nat44_ports_left(n, 6, (uint8_t[]){1, 2, 3, 4}, 80), 65535);
+	nat44_free(n);
+	/* 32 ports from 0 on. */
+	c.ports = low;
+	n = make(&c);
+	for (uint32_t i = 0; i < 32; i++) {
+		int want = i < 31 ? MAP_OK : MAP_DROP_NO_PORT;
+
+		assert_int_equal(
+		    lab_out(n, 0, LAB_TCP, inside(i), web, LAB_SYN), want);
+		if (want == MAP_OK)
+			assert_int_not_equal(lab_src(lab_p).port, 0);
+		assert_int_equal(
+		    lab_out(n, 0, LAB_UDP, inside(i), stun, 0), want);
+		if (want == MAP_OK)
+			assert_int_not_equal(lab_src(lab_p).port, 0);
+	}
+	nat44_free(n);
+}
+
+/* More sessions of one hash than a line holds: they pass on to later lines, and
+ * when they are gone nothing of that is left. */
+static void
+test_index(void **state)
+{
+	(void)state;
+	struct nat44_index x;
+
+	assert_int_equal(nat44_index_init(&x, 64), 0);
+	assert_int_equal(x.mask, 7);
+	for (uint32_t i = 0; i < 64; i++)
+		nat44_index_add(&x, 6 + i % 2, i);
+	assert_true(x.bucket[6].passed > 0 && x.bucket[0].passed > 0);
+	for (uint32_t i = 0; i < 64; i++)
+		nat44_index_remove(&x, 6 + i * 27 % 2, i * 27 % 64);
+	for (uint32_t i = 0; i < 8; i++) {
+		assert_int_equal(x.bucket[i].passed, 0);
+		for (unsigned k = 0; k < NAT44_BUCKET_SLOTS; k++)
+			assert_int_equal(x.bucket[i].slot[k], 0);
+	}
+	nat44_index_fini(&x);
+}
+
+int
+main(void)
+{
+	static const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_each_destination),
+	    cmocka_unit_test(test_spread),
+	    cmocka_unit_test(test_stages),
+	    cmocka_unit_test(test_oldest),
+	    cmocka_unit_test(test_retry),
+	    cmocka_unit_test(test_stage_of),
+	    cmocka_unit_test(test_host_sessions),
+	    cmocka_unit_test(test_host_ports),
+	    cmocka_unit_test(test_table_full),
+	    cmocka_unit_test(test_expire),
+	    cmocka_unit_test(test_other_sets),
+	    cmocka_unit_test(test_index),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
