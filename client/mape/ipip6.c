@@ -12,7 +12,9 @@
 #define ICMP_HLEN 8
 #define FRAGMENT_HLEN 8
 
-enum { NEXT_IPV4 = 4, NEXT_FRAGMENT = 44 };
+enum { NEXT_IPV4 = 4, NEXT_FRAGMENT = 44, NEXT_OPTIONS = 60 };
+enum { OPTION_PAD1 = 0, OPTION_PADN = 1, OPTION_LIMIT = 4 };
+#define OPTIONS_HLEN 8u
 
 void
 ipip6_header(uint8_t out[IPIP6_HLEN], const uint8_t src[16],
@@ -112,11 +114,52 @@ may_send(const struct ipip6_conf *c, const uint8_t src[16])
 	return false;
 }
 
+/* Options of RFC 2473 4.1.1 and RFC 8200 4.2, in 6 bytes: all there is room for
+ * in a header of 8. */
+static bool
+is_limit(const uint8_t option[6])
+{
+	unsigned at = 0, limits = 0;
+
+	while (at < 6) {
+		uint8_t type = option[at++];
+
+		if (type == OPTION_PAD1)
+			continue;
+		if (at == 6 || (type != OPTION_PADN && type != OPTION_LIMIT))
+			return false;
+		if (type == OPTION_LIMIT && option[at] != 1)
+			return false;
+		limits += type == OPTION_LIMIT;
+		at += 1u + option[at];
+	}
+	return at == 6 && limits == 1;
+}
+
+void
+ipip6_drop_limit(struct vnet_packet *p)
+{
+	uint8_t *pkt = pbuf_data(&p->b);
+	uint32_t off = OPTIONS_HLEN;
+
+	if (p->b.len < IPIP6_HLEN + OPTIONS_HLEN || pkt[6] != NEXT_OPTIONS ||
+	    load_be16(pkt + 4) < OPTIONS_HLEN || pkt[IPIP6_HLEN] != NEXT_IPV4 ||
+	    pkt[IPIP6_HLEN + 1] != 0 || !is_limit(pkt + IPIP6_HLEN + 2))
+		return;
+	memmove(pkt + off, pkt, IPIP6_HLEN);
+	pbuf_pull(&p->b, off);
+	pkt += off;
+	pkt[6] = NEXT_IPV4;
+	store_be16(pkt + 4, (uint16_t)(load_be16(pkt + 4) - off));
+	if (p->hdr.csum_start >= IPIP6_HLEN + off)
+		p->hdr.csum_start = (uint16_t)(p->hdr.csum_start - off);
+}
+
 /* What is right behind the fixed header, and is it whole (D7)? Linux's
  * ip6_tunnel walked on through a fragment header that was not (CVE-2024-26633);
  * here nothing is walked: one header or none. Hop-by-hop, routing and
- * destination options, among them the encapsulation limit of RFC 2473 4.1.1,
- * are in no packet of a MAP-E domain, and so are refused. */
+ * destination options are in no packet of a MAP-E domain, and so are refused,
+ * but for what ipip6_drop_limit() takes out. */
 static enum map_drop
 classify(const uint8_t *pkt, struct ipip6_view *v)
 {
@@ -177,8 +220,8 @@ ipip6_outer(const struct ipip6_conf *c, const uint8_t *pkt, size_t len,
  * would be traffic about an address of somebody's LAN, which is what D3 is for.
  * It costs such routers' lines in a traceroute and, where one of them is the
  * narrowest place, path MTU discovery, for which TCP has RFC 4821. */
-static bool
-is_martian(const uint8_t src[4])
+bool
+ipip6_is_martian(const uint8_t src[4])
 {
 	static const struct {
 		uint32_t net;
@@ -228,7 +271,7 @@ ipip6_inner(const struct ipip6_conf *c, const uint8_t *inner, size_t len,
 		return MAP_DROP_INNER_MALFORMED;
 	if (is_tunnel(v.proto))
 		return MAP_DROP_NESTED;
-	if (is_martian(v.src))
+	if (ipip6_is_martian(v.src))
 		return MAP_DROP_INNER_SOURCE;
 	/* The lines that share our address may be heard, with ports of their
 	 * own; that is for ipip6_ports(). A whole address nobody shares. */

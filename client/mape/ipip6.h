@@ -3,6 +3,7 @@
 #ifndef UKAI_MAPE_IPIP6_H
 #define UKAI_MAPE_IPIP6_H
 
+#include "core/vnet.h"
 #include "drop.h"
 #include "map_addr.h"
 
@@ -33,6 +34,12 @@ void ipip6_header(uint8_t out[IPIP6_HLEN], const uint8_t src[16],
 void ipip6_destination(const struct ipip6_conf *c, const uint8_t dst[4],
     bool has_port, uint16_t port, uint8_t out[16]);
 
+/* Take out a destination options header between outer header and IPv4 packet
+ * that has nothing in it but an encapsulation limit (RFC 2473 4.1.1) and
+ * padding: Linux's ip6_tunnel puts one there unless told not to, and who
+ * decapsulates has no use for it. Any other packet stays as it is. */
+void ipip6_drop_limit(struct vnet_packet *p);
+
 /* What is found behind the outer header. */
 enum ipip6_what {
 	IPIP6_INNER,    /* an IPv4 packet */
@@ -61,6 +68,10 @@ enum map_drop ipip6_outer(const struct ipip6_conf *c, const uint8_t *pkt,
  * at; *inner_len is the IPv4 packet's own total length. */
 enum map_drop ipip6_inner(const struct ipip6_conf *c, const uint8_t *inner,
     size_t len, uint32_t *inner_len);
+
+/* An address that no packet on the Internet has: this, private, shared,
+ * loopback and link-local networks, multicast and beyond (D3, RFC 6890). */
+bool ipip6_is_martian(const uint8_t ipv4[4]);
 
 /* A packet of ours that an ICMP error quotes, perhaps cut. */
 struct ipip6_quote {

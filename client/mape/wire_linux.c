@@ -321,6 +321,7 @@ take(struct wire *w, unsigned i, struct vnet_packet *p)
 			return false;
 		p->hdr.csum_start = (uint16_t)(p->hdr.csum_start - net);
 	}
+	ipip6_drop_limit(p);
 	return wire_agree(p) == 0;
 }
 

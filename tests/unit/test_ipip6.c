@@ -954,6 +954,65 @@ test_random(void **state)
 	assert_true(passed > 1000);
 }
 
+/* RFC 2473 4.1.1: what Linux's ip6_tunnel sends by default, and what is to be
+ * refused (D7) and so stays. */
+static void
+test_limit(void **state)
+{
+	static const struct {
+		uint8_t next, header[8];
+		bool taken;
+	} row[] = {
+	    {60, {4, 0, 4, 1, 4, 1, 1, 0}, true},
+	    {60, {4, 0, 1, 1, 0, 4, 1, 4}, true},
+	    {60, {4, 0, 0, 0, 0, 4, 1, 0}, true},
+	    {60, {4, 0, 1, 4, 0, 0, 0, 0}, false}, /* no limit at all */
+	    {60, {4, 0, 4, 1, 4, 4, 1, 4}, false},
+	    {60, {4, 0, 4, 2, 4, 0, 1, 0}, false},
+	    {60, {4, 0, 4, 1, 4, 1, 2, 0}, false}, /* beyond its end */
+	    {60, {4, 0, 4, 1, 4, 0, 0, 1}, false},
+	    {60, {4, 0, 4, 1, 4, 5, 1, 0}, false}, /* another option */
+	    {60, {4, 1, 4, 1, 4, 1, 1, 0}, false}, /* longer */
+	    {60, {44, 0, 4, 1, 4, 1, 1, 0}, false},
+	    {60, {60, 0, 4, 1, 4, 1, 1, 0}, false},
+	    {0, {4, 0, 4, 1, 4, 1, 1, 0}, false},
+	    {43, {4, 0, 4, 1, 4, 1, 1, 0}, false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+		for (size_t len = 0; len <= 40 + 8 + 20; len++) {
+			uint8_t *b = malloc(len + 1), was[68] = {0x60};
+			struct vnet_packet p = {
+			    .b = pbuf_make(b + 1, len, 0, len),
+			    .hdr = {.csum_start = 68}};
+			bool taken = row[i].taken && len >= 48;
+
+			store_be16(was + 4, 28);
+			was[6] = row[i].next;
+			memcpy(was + 40, row[i].header, 8);
+			was[8] = 0x20;
+			was[48] = 0x45;
+			memcpy(b + 1, was, len);
+			ipip6_drop_limit(&p);
+			if (p.b.len != len - (taken ? 8 : 0))
+				fail_msg("row %zu, %zu bytes", i, len);
+			assert_int_equal(p.hdr.csum_start, taken ? 60 : 68);
+			if (taken) {
+				assert_int_equal(pbuf_data(&p.b)[6], 4);
+				assert_int_equal(
+				    load_be16(pbuf_data(&p.b) + 4), 20);
+				assert_int_equal(pbuf_data(&p.b)[8], 0x20);
+				assert_memory_equal(
+				    pbuf_data(&p.b) + 40, was + 48, len - 48);
+			} else {
+				assert_memory_equal(pbuf_data(&p.b), was, len);
+			}
+			free(b);
+		}
+	}
+}
+
 int
 main(void)
 {
@@ -976,6 +1035,7 @@ main(void)
 	    cmocka_unit_test(test_view),
 	    cmocka_unit_test(test_outer_fragment),
 	    cmocka_unit_test(test_outer_icmpv6),
+	    cmocka_unit_test(test_limit),
 	    cmocka_unit_test(test_truncated),
 	    cmocka_unit_test(test_flipped),
 	    cmocka_unit_test(test_random),
