@@ -84,7 +84,7 @@ on_mape_ended(void *arg)
 	service_stop(c->s.loop);
 }
 
-/* First: the relay's address may be IPv4. */
+/* Before the relay is looked for: its address may be IPv4. */
 static int
 open_mape(struct client *c, struct diag *d)
 {
@@ -92,6 +92,7 @@ open_mape(struct client *c, struct diag *d)
 	    .conf = &c->s.conf->mape,
 	    .n = c->n,
 	    .undo = c->undo,
+	    .mark = c->routes.mark,
 	    .ended = on_mape_ended,
 	    .arg = c};
 
@@ -405,8 +406,8 @@ open_control(struct client *c, struct diag *d)
 
 static int (*const steps[])(struct client *c, struct diag *d) = {
     open_journal,
-    open_mape,
     plan_routes,
+    open_mape,
     look_up,
     choose_mtu,
     open_tunnel,

@@ -6,8 +6,8 @@
 
 #include "conf.h"
 #include "core/text.h"
+#include "host/listeners.h"
 #include "host/netcfg.h"
-#include "listeners.h"
 
 /* ---- choosing; pure ---- */
 

@@ -101,7 +101,7 @@ look(struct place *p)
 
 	if (p->at_ns != 0 && now_ns - p->at_ns < PLACE_HOLD)
 		return;
-	listeners_read(&l);
+	listeners_read(&l, NULL);
 	p->services = (struct port_set){{0}};
 	listeners_services(&l, &p->services);
 	lasting = l.udp;

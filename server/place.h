@@ -5,8 +5,8 @@
 #define UKAI_SERVER_PLACE_H
 
 #include "conf.h"
+#include "host/listeners.h"
 #include "host/netcfg.h"
-#include "listeners.h"
 
 #define PLACE_HOLD (100 * UK_NS_PER_MS)
 

@@ -14,7 +14,7 @@
 
 #include "core/err.h"
 #include "core/text.h"
-#include "listeners.h"
+#include "host/listeners.h"
 #include "nat.h"
 
 /* Ports named in one warning. */
@@ -30,7 +30,7 @@ survey_udp_port_used(uint16_t port)
 {
 	struct listeners l;
 
-	listeners_read(&l);
+	listeners_read(&l, NULL);
 	return port_set_has(&l.udp, port);
 }
 
@@ -39,7 +39,7 @@ survey_tcp_port_used(uint16_t port)
 {
 	struct listeners l;
 
-	listeners_read(&l);
+	listeners_read(&l, NULL);
 	return port_set_has(&l.tcp, port);
 }
 
@@ -55,7 +55,7 @@ survey_listeners(const struct server_conf *c, struct diag *d)
 	if (nat_free_ports(&free_ports, &c->reserved_ports, c->listen_port,
 		c->tls_port) < 0)
 		return;
-	listeners_read(&l);
+	listeners_read(&l, NULL);
 	listeners_services(&l, &services);
 	for (size_t i = 0; i < free_ports.n; i++)
 		for (unsigned port = free_ports.item[i].first;

@@ -3,10 +3,22 @@
 #ifndef UKAI_COMMANDS_H
 #define UKAI_COMMANDS_H
 
+#include <jansson.h>
+
 #include "core/base.h"
 
 /* Are we root? If not, says that this command has to be. */
 bool command_is_root(const char *verb);
+
+/* Print an answer for programs; o is taken, NULL: out of memory. Returns an
+ * exit code. */
+int command_print_json(json_t *o);
+
+/* For a verb that takes a tunnel's name at most. Is that what stands there? If
+ * not, says what is wrong, or what usage_text says where --help asks for it,
+ * and code is the one to end with. */
+bool command_takes_name(
+    int argc, char **argv, const char *usage_text, int *code);
 
 int command_device(int argc, char **argv);
 int command_genkey(int argc, char **argv);

@@ -7,7 +7,6 @@
 
 #include "core/err.h"
 #include "io/ctl.h"
-#include "io/program.h"
 #include "io/service.h"
 #include "client/paths.h"
 
@@ -113,8 +112,10 @@ stop_only_one(void)
 int
 command_down(int argc, char **argv)
 {
-	if (argc > 2 || (argc == 2 && !client_name_ok(argv[1])))
-		return program_usage(argc, argv, usage);
+	int code;
+
+	if (!command_takes_name(argc, argv, usage, &code))
+		return code;
 	if (!command_is_root("down"))
 		return EXIT_PERMISSION;
 	return argc == 2 ? stop(argv[1]) : stop_only_one();

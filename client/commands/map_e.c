@@ -12,6 +12,7 @@
 #include "io/clock.h"
 #include "io/service.h"
 #include "io/tunnel_status.h"
+#include "line.h"
 
 static const char usage[] =
     "Usage: ukai map-e show [--ipv6 ADDRESS|PREFIX] [--rules FILE]\n"
@@ -32,29 +33,10 @@ static const char usage[] =
     "  -j, --json                  an object with --ipv6, else an array of\n"
     "                              them; see ukai(1)\n";
 
-/* What to do where no rule is about an address. */
-static const char unknown[] =
-    "What to do:\n"
-    "  - See that this is the prefix that the operator gave: `ip -6 address`\n"
-    "    on a PC behind the home gateway, or the gateway's status page (IPv6\n"
-    "    prefix, WAN or LAN). It begins with 2, and not with fd or fe80.\n"
-    "  - The line may not be MAP-E. transix, Xpass and v6 Connect are DS-Lite,\n"
-    "    OCX Hikari and contracts with fixed IPv4 addresses are plain IPIP,\n"
-    "    and OCN's lines in 2409: are none, either. Known are lines of v6plus,\n"
-    "    BIGLOBE, OCN Virtual Connect and NURO.\n"
-    "  - Ask the operator's server: --ask. It answers only on the line itself.\n"
-    "  - If you have the operator's rule, write it to a file for --rules FILE;\n"
-    "    ukai(1) says how.\n";
-
-static const char no_address[] =
-    "ukai: this host has no global IPv6 address, so it cannot say which line\n"
-    "it is on. See that the line's IPv6 works here, or give the line's prefix\n"
-    "with --ipv6; the home gateway's status page shows it.\n";
-
 struct options {
 	const char *ipv6, *rules, *dhcp;
 	enum map_iid iid;
-	bool ask, json, help;
+	bool iid_given, ask, json, help;
 };
 
 static int
@@ -75,17 +57,29 @@ parse_words(int argc, char **argv)
 {
 	if (optind + 1 == argc && strcmp(argv[optind], "show") == 0)
 		return 0;
-	if (optind < argc && strcmp(argv[optind], "show") != 0)
+	if (optind == argc)
+		fputs("ukai: map-e: a word is missing: show\n", stderr);
+	else if (strcmp(argv[optind], "show") != 0)
 		fprintf(stderr,
-		    "ukai: map-e: unknown word \"%s\"; known: "
-		    "show\n",
+		    "ukai: map-e: unknown word \"%s\"; known: show\n",
 		    argv[optind]);
-	else if (optind < argc)
+	else
 		fprintf(stderr,
 		    "ukai: map-e show: \"%s\" is one word too many; an address "
 		    "stands behind --ipv6\n",
 		    argv[optind + 1]);
-	fputs(usage, stderr);
+	fprintf(stderr, "\n%s", usage);
+	return UK_EINVAL;
+}
+
+static int
+check(const struct options *o)
+{
+	if (!o->iid_given || o->dhcp != NULL)
+		return 0;
+	fputs("ukai: map-e: --iid is about rules by --dhcp; other rules say "
+	      "themselves how CE addresses are made\n",
+	    stderr);
 	return UK_EINVAL;
 }
 
@@ -120,6 +114,7 @@ parse(struct options *o, int argc, char **argv)
 		case 'i':
 			if (parse_iid(&o->iid, optarg) < 0)
 				return UK_EINVAL;
+			o->iid_given = true;
 			break;
 		case 'a':
 			o->ask = true;
@@ -134,7 +129,7 @@ parse(struct options *o, int argc, char **argv)
 			return UK_EINVAL;
 		}
 	}
-	return parse_words(argc, argv);
+	return parse_words(argc, argv) < 0 ? UK_EINVAL : check(o);
 }
 
 static int
@@ -162,60 +157,15 @@ load_rules(struct map_rules *rules, const struct options *o, struct diag *d)
 /* ---- one line ---- */
 
 static int
-parse_line(struct ip_prefix *line, const char *text)
-{
-	if (ip_prefix_parse(line, text, strlen(text)) < 0) {
-		fprintf(stderr,
-		    "ukai: \"%s\" is neither an IPv6 address nor a prefix such "
-		    "as 240b:10:3f6c:d400::/56\n",
-		    text);
-		return UK_EINVAL;
-	}
-	if (line->addr.family == FAMILY_V6)
-		return 0;
-	fprintf(stderr,
-	    "ukai: %s is IPv4, which many lines share; --ipv6 wants the line's "
-	    "IPv6 prefix or an IPv6 address in it\n",
-	    text);
-	return UK_EINVAL;
-}
-
-static int
-print_json(json_t *o)
-{
-	if (o == NULL) {
-		fputs("ukai: error: out of memory\n", stderr);
-		return EXIT_FAILED;
-	}
-	json_dumpf(o, stdout, JSON_INDENT(2));
-	putchar('\n');
-	json_decref(o);
-	return EXIT_OK;
-}
-
-static int
 show_one(const struct options *o, const struct map_rules *rules)
 {
-	char why[MAP_RULE_WHY_MAX];
-	struct ip_prefix line;
 	struct map_line l;
-	int err;
+	int err = line_named(&l, rules, o->ipv6, o->rules);
 
-	if (parse_line(&line, o->ipv6) < 0)
-		return EXIT_USAGE;
-	err = map_line_find(&l, rules, &line, why);
-	if (err == UK_ENOENT) {
-		fprintf(stderr,
-		    "ukai: %s is of no MAP-E line that is known.\n%s", o->ipv6,
-		    unknown);
-		return EXIT_FAILED;
-	}
-	if (err < 0) {
-		fprintf(stderr, "ukai: %s\n", why);
-		return EXIT_USAGE;
-	}
+	if (err < 0)
+		return service_exit_code(err);
 	if (o->json)
-		return print_json(map_show_json(&l));
+		return command_print_json(map_show_json(&l));
 	map_show_print(&l, stdout);
 	return EXIT_OK;
 }
@@ -263,7 +213,7 @@ print_lines_json(const struct map_lines *l)
 
 	for (size_t i = 0; i < l->n; i++)
 		list = tunnel_status_push(list, map_show_json(&l->item[i]));
-	return print_json(list);
+	return command_print_json(list);
 }
 
 static int
@@ -280,13 +230,8 @@ show_host(const struct options *o, const struct map_rules *rules)
 		code = print_lines_json(&l);
 	else if (err == 0)
 		print_lines(&l);
-	if (err == 0 && l.n == 0 && l.addresses == 0)
-		fputs(no_address, stderr);
-	else if (err == 0 && l.n == 0)
-		fprintf(stderr,
-		    "ukai: no address of this host is of a MAP-E line that is "
-		    "known.\n%s",
-		    unknown);
+	if (err == 0 && l.n == 0)
+		line_tell_none(&l, o->rules);
 	if (err < 0)
 		code = service_exit_code(err);
 	else if (l.n == 0)

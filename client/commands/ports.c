@@ -13,6 +13,7 @@
 #include "io/clock.h"
 #include "io/service.h"
 #include "io/tunnel_status.h"
+#include "line.h"
 
 #define FILES_MAX 8
 
@@ -197,31 +198,6 @@ known_line_fini(struct known_line *k)
 	map_rules_fini(&k->rules);
 }
 
-static int
-find_named(struct known_line *k, const char *text)
-{
-	char why[MAP_RULE_WHY_MAX] = "no rule that ukai knows is about it; see "
-				     "ukai map-e show";
-	struct ip_prefix prefix;
-	int err;
-
-	if (ip_prefix_parse(&prefix, text, strlen(text)) < 0 ||
-	    prefix.addr.family != FAMILY_V6) {
-		fprintf(stderr,
-		    "ukai: \"%s\" is neither an IPv6 address nor a prefix such "
-		    "as 240b:10:3f6c:d400::/56\n",
-		    text);
-		return UK_EINVAL;
-	}
-	err = map_line_find(&k->one, &k->rules, &prefix, why);
-	if (err < 0) {
-		fprintf(stderr, "ukai: %s: %s\n", text, why);
-		return err;
-	}
-	k->line = &k->one;
-	return 0;
-}
-
 /* Returns 0, also when the host's line is not known: then k->line is NULL. */
 static int
 find_line(struct known_line *k, const struct options *o, struct diag *d)
@@ -233,10 +209,10 @@ find_line(struct known_line *k, const struct options *o, struct diag *d)
 			       : map_rules_builtin(&k->rules);
 	if (err < 0)
 		return err == UK_ENOENT ? UK_EINVAL : err;
-	if (o->ipv6 != NULL)
-		return find_named(k, o->ipv6);
-	if (o->windows)
-		return 0;
+	if (o->ipv6 != NULL) {
+		k->line = &k->one;
+		return line_named(&k->one, &k->rules, o->ipv6, o->rules);
+	}
 	err = map_lines_of_host(&k->host, &k->rules, d);
 	if (err == 0 && k->host.n > 0)
 		k->line = &k->host.item[0];
@@ -250,23 +226,8 @@ need_line(struct known_line *k, const struct options *o, struct diag *d)
 
 	if (err < 0 || k->line != NULL)
 		return err;
-	fputs("ukai: error: the line is not known: no address here is of one. "
-	      "Name it with --ipv6; the home gateway's status page shows it\n",
-	    stderr);
+	line_tell_none(&k->host, o->rules);
 	return UK_ENOENT;
-}
-
-static int
-print_json(json_t *o)
-{
-	if (o == NULL) {
-		fputs("ukai: error: out of memory\n", stderr);
-		return EXIT_FAILED;
-	}
-	json_dumpf(o, stdout, JSON_INDENT(2));
-	putchar('\n');
-	json_decref(o);
-	return EXIT_OK;
 }
 
 /* The journal of our own change is root's to read; others see its ports as
@@ -298,8 +259,12 @@ show(const struct options *o, struct diag *d)
 	code = service_exit_code(err);
 	if (err == 0) {
 		ports_change_timer(&timer);
+		/* Of before a restart, which has undone it. */
+		if (!s->applied)
+			timer = (struct ports_timer){.alive = false};
 		if (o->json)
-			code = print_json(ports_show_json(s, k.line, &timer));
+			code = command_print_json(
+			    ports_show_json(s, k.line, &timer));
 		else
 			ports_show_print(s, k.line, &timer,
 			    clock_now().wall_ns / UK_NS_PER_S, stdout);
@@ -404,7 +369,7 @@ plan(const struct options *o, struct diag *d)
 	code = service_exit_code(err);
 	if (err == 0) {
 		if (o->json)
-			code = print_json(ports_report_json(r));
+			code = command_print_json(ports_report_json(r));
 		else
 			ports_report_print(r, stdout);
 		if (r->refused.len > 0)
@@ -416,95 +381,72 @@ plan(const struct options *o, struct diag *d)
 	return code;
 }
 
-static int
-print_applied(
-    const struct ports_report *r, const struct options *o, bool applied)
+static void
+print_applied(const struct ports_report *r, uint64_t for_s, bool applied)
 {
-	uint64_t now_s = clock_now().wall_ns / UK_NS_PER_S;
 	const struct ports_plan *p = &r->pool[0].plan;
-	json_t *j;
 
-	if (o->json) {
-		j = ports_report_json(r);
-		j = tunnel_status_put(j, "applied", json_boolean(applied));
-		j = tunnel_status_put(j, "until",
-		    applied && o->for_s > 0
-			? json_integer((json_int_t)(now_s + o->for_s))
-			: json_null());
-		return print_json(j);
-	}
-	if (!applied)
-		return EXIT_OK;
 	printf("%u-%u, of which only %u of the line's ports are drawn; ",
 	    p->low, p->high, p->own_after);
-	if (o->for_s > 0)
+	if (!applied)
+		puts("so it was already");
+	else if (for_s > 0)
 		printf("reverted after %llu seconds, or by ukai ports revert\n",
-		    (unsigned long long)o->for_s);
+		    (unsigned long long)for_s);
 	else
 		puts("until ukai ports revert, or a restart");
 	for (unsigned i = 0; i < r->warnings.n; i++)
 		printf("warning: %s\n", r->warnings.entry[i].text);
-	return EXIT_OK;
 }
 
-/* Under the journal's lock, with whatever an earlier apply has left undone. */
 static int
-apply_planned(struct ports_report *r, const struct options *o, struct undo *u,
+print_applied_json(const struct ports_report *r, uint64_t for_s, bool applied)
+{
+	uint64_t until_s = clock_now().wall_ns / UK_NS_PER_S + for_s;
+	json_t *o = ports_report_json(r);
+
+	o = tunnel_status_put(o, "applied", json_boolean(applied));
+	return command_print_json(tunnel_status_put(o, "until",
+	    applied && for_s > 0 ? json_integer((json_int_t)until_s)
+				 : json_null()));
+}
+
+/* Before anything is touched. */
+static int
+may_apply(const struct ports_report *r, const struct options *o)
+{
+	if (r->refused.len > 0) {
+		fprintf(stderr,
+		    "ukai: error: refused, and nothing is changed: %s\n",
+		    r->refused.s);
+		return UK_ESYS;
+	}
+	if (r->help.helps || o->anyway)
+		return 0;
+	fprintf(stderr,
+	    "ukai: error: it does not help here, and nothing is changed; "
+	    "--anyway does it all the same. %s\n",
+	    r->help.why);
+	return UK_ESYS;
+}
+
+/* Under the journal's lock. */
+static int
+apply_locked(struct ports_report *r, const struct options *o, struct undo *u,
     const struct map_line *line, struct diag *d)
 {
 	int err = report_linux(r, o, line, u, d);
+	bool done;
 
-	if (err < 0)
-		return err;
-	if (r->refused.len > 0) {
-		diag_error(d, "refused: %s", r->refused.s);
-		return UK_ESYS;
-	}
-	if (ports_report_is_done(r))
-		return 0;
-	return ports_change_make(u, &r->pool[0].plan, o->for_s, d);
-}
-
-static int
-apply_locked(struct ports_report *r, const struct options *o,
-    const struct map_line *line, struct diag *d)
-{
-	struct ports_reverted reverted;
-	struct undo *u;
-	int err = ports_change_open(&u, true, d);
-
-	if (err < 0)
-		return err;
-	err = ports_change_undo(u, &reverted, d);
 	if (err == 0)
-		err = apply_planned(r, o, u, line, d);
-	undo_close(u);
-	if (err < 0 && reverted.undone > 0)
-		diag_warn(d, "what an earlier apply had changed is undone");
-	return err;
-}
-
-/* Said before anything is touched. */
-static int
-refuse_useless(
-    const struct options *o, const struct map_line *line, struct diag *d)
-{
-	struct ports_path path = {.keeps_ports = o->keeps_ports};
-	struct ip_addr address = {.family = FAMILY_NONE};
-	struct ports_help help;
-	int err = ports_linux_path(&path, d);
-
-	if (err < 0 || o->anyway)
+		err = may_apply(r, o);
+	if (err < 0)
 		return err;
-	if (line->ce.ipv4.bits == 32)
-		address = line->ce.ipv4.addr;
-	ports_help(&help, &path, &address);
-	if (help.helps)
+	done = ports_report_is_done(r);
+	/* By others: there is nothing to undo. */
+	if (done && undo_count(u) == 0)
 		return 0;
-	diag_error(d, "it does not help here, and nothing is changed; "
-		      "--anyway does it all the same");
-	fprintf(stderr, "ukai: %s\n", help.why);
-	return UK_ESYS;
+	return ports_change_make(u, &r->pool[0].plan, done, o->for_s, d);
 }
 
 static int
@@ -512,22 +454,25 @@ apply(const struct options *o, struct diag *d)
 {
 	struct ports_report *r = ports_report_new();
 	struct known_line k;
+	struct undo *u = NULL;
 	int err = r != NULL ? need_line(&k, o, d) : UK_ENOMEM;
-	int code;
+	bool applied = false;
 
 	if (err == 0)
-		err = refuse_useless(o, k.line, d);
-	if (err == 0)
-		err = apply_locked(r, o, k.line, d);
-	code = service_exit_code(err);
-	if (err == 0)
-		code = print_applied(r, o, true);
-	else if (r != NULL && r->refused.len > 0)
-		print_applied(r, o, false);
+		err = ports_change_open(&u, true, d);
+	if (err == 0) {
+		err = apply_locked(r, o, u, k.line, d);
+		applied = err == 0 && undo_count(u) > 0;
+	}
+	undo_close(u);
+	if (r != NULL && r->os != NULL && o->json)
+		print_applied_json(r, o->for_s, applied);
+	else if (err == 0)
+		print_applied(r, o->for_s, applied);
 	if (r != NULL)
 		known_line_fini(&k);
 	ports_report_free(r);
-	return code;
+	return service_exit_code(err);
 }
 
 static int
@@ -538,12 +483,13 @@ revert(const struct options *o, struct diag *d)
 	int code = service_exit_code(err);
 
 	if (o->json && code != EXIT_PERMISSION)
-		print_json(json_pack(
+		command_print_json(json_pack(
 		    "{s:i, s:i}", "undone", r.undone, "left", r.left));
 	else if (err == 0 && r.undone == 0)
 		puts("there was nothing to revert");
 	else if (err == 0)
-		printf("%u changes undone\n", r.undone);
+		printf(
+		    "%u change%s undone\n", r.undone, r.undone > 1 ? "s" : "");
 	return code;
 }
 

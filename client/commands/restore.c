@@ -5,7 +5,6 @@
 
 #include "core/err.h"
 #include "host/undo.h"
-#include "io/program.h"
 #include "io/service.h"
 #include "client/paths.h"
 #include "client/ports/change.h"
@@ -121,10 +120,10 @@ restore_ports(void)
 int
 command_restore(int argc, char **argv)
 {
-	int err;
+	int code, err;
 
-	if (argc > 2 || (argc == 2 && !client_name_ok(argv[1])))
-		return program_usage(argc, argv, usage);
+	if (!command_takes_name(argc, argv, usage, &code))
+		return code;
 	if (!command_is_root("restore"))
 		return EXIT_PERMISSION;
 	err = argc == 2 ? restore(argv[1]) : restore_any();

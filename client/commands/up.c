@@ -13,7 +13,7 @@
 #define DEFAULT_CONFIG "/etc/ukai/ukai0.conf"
 
 static const char usage[] =
-    "Usage: ukai up [--config FILE] [--foreground]\n"
+    "Usage: ukai up [--foreground] [[--config] FILE]\n"
     "\n"
     "Start the tunnel that FILE describes (" DEFAULT_CONFIG "); its interface\n"
     "has the file's name without \".conf\". Goes to the background when the\n"
@@ -25,9 +25,27 @@ static const char usage[] =
     "See ukai(1) and ukai.conf(5).\n";
 
 struct options {
-	const char *config;
+	const char *config; /* NULL: the default */
 	bool foreground, help;
 };
+
+/* What is no option: the file, once. */
+static int
+parse_words(struct options *o, int argc, char **argv)
+{
+	const char *first = o->config;
+
+	if (first == NULL && optind < argc)
+		first = argv[optind++];
+	if (optind == argc) {
+		o->config = first != NULL ? first : DEFAULT_CONFIG;
+		return 0;
+	}
+	fprintf(stderr,
+	    "ukai: error: up takes one file, not both %s and %s\n\n%s", first,
+	    argv[optind], usage);
+	return UK_EINVAL;
+}
 
 static int
 parse(struct options *o, int argc, char **argv)
@@ -40,7 +58,7 @@ parse(struct options *o, int argc, char **argv)
 	};
 	int c;
 
-	*o = (struct options){.config = DEFAULT_CONFIG};
+	*o = (struct options){.config = NULL};
 	while ((c = getopt_long(argc, argv, "c:fh", known, NULL)) != -1) {
 		switch (c) {
 		case 'c':
@@ -56,10 +74,7 @@ parse(struct options *o, int argc, char **argv)
 			return UK_EINVAL;
 		}
 	}
-	if (optind == argc)
-		return 0;
-	fputs(usage, stderr);
-	return UK_EINVAL;
+	return o->help ? 0 : parse_words(o, argc, argv);
 }
 
 static int
@@ -79,10 +94,11 @@ run_client(const char *name, const struct client_paths *paths,
 	service_hold_signals();
 	err = client_open(&c, &s, &d);
 	diag_print(&d, "ukai", stderr);
-	if (err == 0) {
+	/* It may be lost before it runs, when nobody heard the request to stop.
+	 */
+	if (err == 0 && !client_lost_interface(c))
 		service_run(&loop, false);
-		lost = client_lost_interface(c);
-	}
+	lost = err == 0 && client_lost_interface(c);
 	diag_init(&d, NULL);
 	restored = client_close(c, &d);
 	log_diag(&d);
@@ -108,6 +124,11 @@ load(struct client_conf *conf, char name[static CLIENT_NAME_MAX],
 	if (err == 0)
 		err = client_conf_load(conf, file, &d);
 	diag_print(&d, "ukai", stderr);
+	if (err == UK_ENOENT && strchr(file, '/') == NULL)
+		fprintf(stderr,
+		    "ukai: up takes the path of a file, such as "
+		    "/etc/ukai/%s.conf\n",
+		    name);
 	return err;
 }
 

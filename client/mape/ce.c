@@ -34,6 +34,7 @@ struct ce {
 	uint32_t path_mtu; /* outer */
 	uint64_t path_until_ns; /* UK_NEVER: it is the link's */
 	uint32_t fragment_id;
+	uint64_t tag_key[2];
 	struct ce_stats stats;
 
 	/* Of one batch. */
@@ -65,6 +66,7 @@ ce_new(struct ce **out, const struct ce_conf *conf)
 	c->outer = reasm_new(&r);
 	c->scratch = malloc(SCRATCH_LEN);
 	conf->nat.random(&c->fragment_id, sizeof(c->fragment_id));
+	conf->nat.random(c->tag_key, sizeof(c->tag_key));
 	err = nat44_new(&c->nat, &conf->nat);
 	if (err == 0 &&
 	    (c->inner == NULL || c->outer == NULL || c->scratch == NULL))
@@ -222,17 +224,6 @@ is_inside(const struct ce *c, const uint8_t src[4])
 	return false;
 }
 
-/* Nothing that the operator could know: this, private, loopback and link-local
- * networks, multicast and beyond (RFC 6890). */
-static bool
-is_global(const uint8_t dst[4])
-{
-	return dst[0] != 0 && dst[0] != 10 && dst[0] != 127 && dst[0] < 224 &&
-	       !(dst[0] == 169 && dst[1] == 254) &&
-	       !(dst[0] == 172 && (dst[1] & 0xf0) == 16) &&
-	       !(dst[0] == 192 && dst[1] == 168);
-}
-
 static bool
 may_fragment(const uint8_t *ip)
 {
@@ -274,9 +265,10 @@ outward_one(struct ce *c, uint64_t now_ns, struct vnet_packet *p)
 	uint32_t mtu = c->path_mtu - IPIP6_HLEN;
 	struct ip_view v;
 
+	/* What could never answer (D3) is not sent either. */
 	if (ip_parse(&v, pbuf_data(&p->b), p->b.len) < 0 ||
 	    v.family != FAMILY_V4 || !is_inside(c, v.src) ||
-	    !is_global(v.dst)) {
+	    ipip6_is_martian(v.dst)) {
 		drop(c, MAP_DROP_STRAY);
 		return;
 	}
@@ -395,14 +387,20 @@ ce_outward(struct ce *c, uint64_t now_ns, struct vnet_packet *p, unsigned n)
 
 /* ---- inward ---- */
 
-/* What came from the BR is never completed by what another CE sent. */
+/* What one outer source sent is never completed by what another did: the source
+ * of the last fragment alone is held against the packet. A MAP address names
+ * the PSID twice, so merely folding it would make one of all the CEs that share
+ * an IPv4 address; this is a universal hash (multilinear, odd keys). */
 static uint32_t
 tag_of(const struct ce *c, const uint8_t outer_src[16])
 {
+	uint64_t h;
+
 	if (memcmp(outer_src, c->conf.ipip6.br, 16) == 0)
 		return 0;
-	return 1 | (load_be32(outer_src) ^ load_be32(outer_src + 4) ^
-		       load_be32(outer_src + 8) ^ load_be32(outer_src + 12));
+	h = load_be64(outer_src) * (c->tag_key[0] | 1) +
+	    load_be64(outer_src + 8) * (c->tag_key[1] | 1);
+	return 1 | (uint32_t)(h >> 32);
 }
 
 /* A router on the way tells about a packet of ours: its sender is told. What
@@ -538,6 +536,16 @@ ce_to_inside(struct ce *c, unsigned *n)
 {
 	*n = c->inside.n;
 	return c->inside.p;
+}
+
+void
+ce_set_link_mtu(struct ce *c, uint32_t mtu)
+{
+	c->conf.link_mtu = mtu;
+	if (c->path_until_ns != UK_NEVER && c->path_mtu < mtu)
+		return;
+	c->path_mtu = mtu;
+	c->path_until_ns = UK_NEVER;
 }
 
 void

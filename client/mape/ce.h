@@ -54,6 +54,9 @@ void ce_inward(
 struct vnet_packet *ce_to_line(struct ce *c, unsigned *n);
 struct vnet_packet *ce_to_inside(struct ce *c, unsigned *n);
 
+/* The link's MTU is another one now; limits as in ce_conf. */
+void ce_set_link_mtu(struct ce *c, uint32_t mtu);
+
 /* Once a second. */
 void ce_tick(struct ce *c, uint64_t now_ns);
 

@@ -422,6 +422,7 @@ ce_address_stats(const struct ce_address *c, struct ce_address_stats *s)
 	memset(s, 0, sizeof(*s));
 	s->state = c->claim.state;
 	s->carrier = c->claim.link.running;
+	s->mtu = c->claim.link.mtu;
 	s->neighbours = c->claim.link.neighbours;
 	s->ours = c->ours;
 	s->announced = c->announced;

@@ -41,6 +41,7 @@ void ce_address_close(struct ce_address *c);
 struct ce_address_stats {
 	enum ce_claim_state state;
 	bool carrier;
+	uint32_t mtu; /* of the link; 0: it is gone */
 	bool neighbours; /* false: nothing is announced or watched here */
 	bool ours; /* we put it there */
 	uint64_t announced; /* advertisements sent */

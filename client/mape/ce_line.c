@@ -100,10 +100,24 @@ check(const struct ce_line *l, const struct mape_conf *c, struct diag *d)
 		if (map_ports_has(&l->ce.ports, port))
 			continue;
 		diag_error(d,
-		    "[MapE] Forward: port %u is another line's; `ukai map-e "
-		    "show` lists this line's",
-		    port);
+		    "[MapE] Forward on line %u of the file: port %u is "
+		    "another line's; `ukai map-e show` lists this line's",
+		    c->forwards.item[i].line, port);
 		err = UK_EINVAL;
+	}
+	return err;
+}
+
+static int
+find_domain(struct ce_line *l)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < l->rules.n && err == 0; i++) {
+		const struct map_rule *r = &l->rules.item[i];
+
+		if (ip_addr_equal(&r->br, &l->rule.br))
+			err = map_rules_add(&l->domain, r);
 	}
 	return err;
 }
@@ -123,9 +137,12 @@ ce_line_find(struct ce_line *l, const struct mape_conf *c, struct diag *d)
 	if (err == 0) {
 		l->rule = *line.rule;
 		l->ce = line.ce;
+		if (c->mesh)
+			err = find_domain(l);
 		if (c->br.family != FAMILY_NONE)
 			l->rule.br = c->br;
-		err = check(l, c, d);
+		if (err == 0)
+			err = check(l, c, d);
 	}
 	if (err < 0)
 		ce_line_fini(l);
@@ -136,4 +153,40 @@ void
 ce_line_fini(struct ce_line *l)
 {
 	map_rules_fini(&l->rules);
+	map_rules_fini(&l->domain);
+}
+
+static bool
+same_prefix(const struct ip_prefix *a, const struct ip_prefix *b)
+{
+	return a->bits == b->bits && ip_addr_equal(&a->addr, &b->addr);
+}
+
+const struct map_line *
+ce_line_other(const struct ce_line *l, const struct map_lines *host)
+{
+	for (size_t i = 0; i < host->n; i++) {
+		const struct map_line *line = &host->item[i];
+
+		if (line->reason == MAP_LINE_WAY_OUT &&
+		    !same_prefix(&line->ce.ipv6_prefix, &l->ce.ipv6_prefix))
+			return line;
+	}
+	return NULL;
+}
+
+bool
+ce_line_moved(const struct ce_line *l, struct ip_prefix *to)
+{
+	const struct map_line *other = NULL;
+	struct map_lines host;
+	struct diag d;
+
+	diag_init(&d, NULL);
+	if (map_lines_of_host(&host, &l->rules, &d) == 0)
+		other = ce_line_other(l, &host);
+	if (other != NULL)
+		*to = other->ce.ipv6_prefix;
+	map_lines_fini(&host);
+	return other != NULL;
 }

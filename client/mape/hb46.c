@@ -7,6 +7,7 @@
 #include <jansson.h>
 
 #include "core/err.h"
+#include "plain_text.h"
 
 /* ---- the TXT record ---- */
 
@@ -112,46 +113,6 @@ struct parse {
 
 #define WRONG(p, ...) ((p)->wrong++, diag_error((p)->d, __VA_ARGS__))
 
-static unsigned
-utf8_len(unsigned char lead)
-{
-	if (lead < 0xc0)
-		return 1;
-	if (lead < 0xe0)
-		return 2;
-	return lead < 0xf0 ? 3 : 4;
-}
-
-/* Controls, line separators, direction marks (C5). s is UTF-8. */
-static bool
-is_harmful(const unsigned char *s)
-{
-	return s[0] < 0x20 || s[0] == 0x7f || (s[0] == 0xc2 && s[1] < 0xa0) ||
-	       (s[0] == 0xe2 && (s[1] == 0x80 || s[1] == 0x81)) ||
-	       (s[0] == 0xef && s[1] == 0xbb && s[2] == 0xbf);
-}
-
-/* For people: whole characters, as many as there is room for; '?' for harmful
- * ones. */
-static void
-put_text(char *to, size_t room, const char *from)
-{
-	const unsigned char *s = (const unsigned char *)from;
-	size_t at = 0;
-
-	while (*s != 0) {
-		bool harmful = is_harmful(s);
-		unsigned n = utf8_len(s[0]), width = harmful ? 1 : n;
-
-		if (at + width >= room)
-			break;
-		memcpy(to + at, harmful ? "?" : (const char *)s, width);
-		at += width;
-		s += n;
-	}
-	to[at] = 0;
-}
-
 static void
 take_name(
     struct parse *p, const json_t *o, const char *key, char *to, size_t room)
@@ -159,7 +120,7 @@ take_name(
 	const json_t *v = json_object_get(o, key);
 
 	if (json_is_string(v))
-		put_text(to, room, json_string_value(v));
+		plain_text_copy(to, room, json_string_value(v));
 	else if (v != NULL)
 		WRONG(p, "\"%s\" is not a string", key);
 }
@@ -292,9 +253,10 @@ take_map_e(struct parse *p, const json_t *map_e)
 	json_int_t version = 0;
 	int err = 0;
 
-	put_text(r.operator_name, sizeof(r.operator_name), p->h->enabler);
+	plain_text_copy(
+	    r.operator_name, sizeof(r.operator_name), p->h->enabler);
 	snprintf(r.source, sizeof(r.source), "asked: ");
-	put_text(r.source + strlen(r.source),
+	plain_text_copy(r.source + strlen(r.source),
 	    sizeof(r.source) - strlen(r.source), p->h->enabler);
 	take_number(p, map_e, "version", 1, &version);
 	r.iid = version == 1 ? MAP_IID_RFC7597 : MAP_IID_DRAFT03;
@@ -328,7 +290,7 @@ take_order(struct parse *p, const json_t *answer)
 		}
 		map_e = map_e || strcmp(s, "map_e") == 0;
 		if (i == 0 && !map_e)
-			put_text(p->h->other, sizeof(p->h->other), s);
+			plain_text_copy(p->h->other, sizeof(p->h->other), s);
 	}
 	return map_e;
 }

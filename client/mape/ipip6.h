@@ -56,9 +56,9 @@ struct ipip6_view {
 };
 
 /* Look at an IPv6 packet: outer form, headers, destination, and that the
- * source is the BR or, with FMRs, the MAP address of a CE (D1, D7, D9). Hop-by-hop,
- * routing and destination options are refused, whatever they hold. From an
- * ICMPv6 error no source is demanded; see tunnel_error.h.
+ * source is the BR or, with FMRs, the MAP address of a CE (D1, D7, D9).
+ * Hop-by-hop, routing and destination options are refused, whatever they hold.
+ * From an ICMPv6 error no source is demanded; see tunnel_error.h.
  * Returns MAP_OK or why not. */
 enum map_drop ipip6_outer(const struct ipip6_conf *c, const uint8_t *pkt,
     size_t len, struct ipip6_view *v);

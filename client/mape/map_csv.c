@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/err.h"
+#include "plain_text.h"
 
 /* What is left of a line. */
 struct rest {
@@ -59,15 +60,23 @@ error(const struct rest *r, struct diag *d, const char *what)
 	return UK_EINVAL;
 }
 
-/* Move a byte from the line to the field. */
+/* Move a character from the line to the field. */
 static int
 take(struct rest *r, struct csv_field *f, struct diag *d)
 {
-	if ((*r->s < 0x20 && *r->s != '\t') || *r->s > 0x7e)
-		return error(r, d, "a byte that is not printable ASCII");
-	if (f->len + 1 == sizeof(f->s))
+	size_t n = plain_text_char(r->s, (size_t)(r->end - r->s));
+
+	if (*r->s == '\t')
+		n = 1;
+	if (n == 0)
+		return error(r, d,
+		    "not a printable character in UTF-8; a spreadsheet has to "
+		    "save the file as \"CSV UTF-8\"");
+	if (f->len + n >= sizeof(f->s))
 		return error(r, d, "a field is too long");
-	f->s[f->len++] = *r->s++;
+	memcpy(f->s + f->len, r->s, n);
+	f->len += n;
+	r->s += n;
 	return 0;
 }
 

@@ -1,7 +1,7 @@
 /* map_csv: comma-separated values (RFC 4180) as rows of fields with line and
  * column. Blank lines, lines of commas alone and lines that begin with '#' are
  * skipped; a byte order mark and CRLF are accepted; blanks around a field are
- * trimmed. A quoted field ends on its line. Only printable ASCII, but for
+ * trimmed. A quoted field ends on its line. Only printable UTF-8, but for
  * comments. Pure: the text stays the caller's (C4). */
 #ifndef UKAI_MAPE_MAP_CSV_H
 #define UKAI_MAPE_MAP_CSV_H

@@ -105,19 +105,29 @@ check_psid(const struct map_rule *r, enum map_rule_field *field,
 	return 0;
 }
 
+bool
+map_rule_br_ok(const struct ip_addr *a)
+{
+	static const struct ip_addr none = {.family = FAMILY_V6};
+	static const struct ip_addr loopback = {FAMILY_V6, {[15] = 1}};
+
+	return a->family == FAMILY_V6 && a->b[0] != 0xff &&
+	       (a->b[0] != 0xfe || a->b[1] < 0x80) &&
+	       !ip_addr_equal(a, &none) && !ip_addr_equal(a, &loopback);
+}
+
 static int
 check_br(const struct map_rule *r, enum map_rule_field *field,
     char why[static MAP_RULE_WHY_MAX])
 {
-	static const struct ip_addr none = {.family = FAMILY_V6};
-
 	*field = MAP_RULE_BR;
 	if (r->br.family == FAMILY_NONE)
 		return 0;
 	if (r->br.family != FAMILY_V6)
 		return fault(why, "the BR's address is not an IPv6 address");
-	if (ip_addr_equal(&r->br, &none) || r->br.b[0] == 0xff)
-		return fault(why, "the BR's address is not one of a host");
+	if (!map_rule_br_ok(&r->br))
+		return fault(why, "the BR's address is not one of a host "
+				  "on the internet");
 	return 0;
 }
 

@@ -51,6 +51,10 @@ enum map_rule_field {
 int map_rule_fault(const struct map_rule *r, enum map_rule_field *field,
     char why[static MAP_RULE_WHY_MAX]);
 
+/* Can it be a border relay's: of one host, and not on this link or this
+ * host? */
+bool map_rule_br_ok(const struct ip_addr *a);
+
 /* The psid_len that prefix and EA length leave (RFC 7597 5.2); may be more than
  * 16. 0: whole addresses, or the PSID comes from outside. */
 unsigned map_rule_psid_bits(const struct map_rule *r);

@@ -245,8 +245,8 @@ read_text(struct parser *p, enum column c, char *to, size_t size)
 		memcpy(to, f->s, f->len + 1);
 		return;
 	}
-	snprintf(text, sizeof(text), "%s is longer than %zu characters",
-	    name[c], size - 1);
+	snprintf(text, sizeof(text), "%s is longer than %zu bytes", name[c],
+	    size - 1);
 	error(p, f, text);
 }
 
@@ -491,8 +491,9 @@ parse(struct parser *p)
 	if (err == 0)
 		err = check_overlaps(p);
 	if (err == 0 && p->rules->n == 0 && p->errors == 0) {
-		diag_error(p->d, "there is no rule in it");
 		p->errors++;
+		diag_add(p->d, DIAG_ERROR, p->csv.line > 0 ? p->csv.line : 1, 1,
+		    "there is no rule in the file");
 	}
 	return err == 0 && p->errors > 0 ? UK_EINVAL : err;
 }

@@ -3,19 +3,15 @@
 #include <string.h>
 
 #include "io/tunnel_status.h"
+#include "plain_text.h"
 
 #define PLAIN_MAX 128
 
-/* A rule's text may come from a server (C5): '?' takes the place of all but
- * printable ASCII. */
+/* A rule's text may come from a server (C5). */
 static const char *
 plain(const char *s, char text[static PLAIN_MAX])
 {
-	size_t i = 0;
-
-	for (; s[i] != 0 && i + 1 < PLAIN_MAX; i++)
-		text[i] = s[i] >= 0x20 && s[i] <= 0x7e ? s[i] : '?';
-	text[i] = 0;
+	plain_text_copy(text, PLAIN_MAX, s);
 	return text;
 }
 
@@ -142,10 +138,14 @@ print_ipv4(const struct map_line *l, FILE *to)
 		    addr, 1ul << ce->ports.psid_len);
 }
 
+/* What operators use has 63 at most; more than that nobody reads. */
+#define RANGES_MAX 65
+
 static void
 print_ports(const struct map_ports *p, FILE *to)
 {
-	uint32_t n = map_ports_ranges(p);
+	uint32_t n = map_ports_ranges(p),
+		 shown = n > RANGES_MAX ? RANGES_MAX : n;
 	uint16_t low, high;
 
 	if (p->psid_len == 0) {
@@ -157,15 +157,20 @@ print_ports(const struct map_ports *p, FILE *to)
 	tunnel_status_line(to, 1, "ports", "%u of 65536, in %u range%s of %u",
 	    (unsigned)map_ports_count(p), (unsigned)n, n == 1 ? "" : "s",
 	    (unsigned)(map_ports_count(p) / n));
-	for (uint32_t i = 0; i < n; i++) {
+	for (uint32_t i = 0; i < shown; i++) {
 		map_ports_range(p, i, &low, &high);
 		if (i % 5 == 0)
 			fprintf(to, "%s               ", i > 0 ? "\n" : "");
 		else
 			fputc(' ', to);
-		fprintf(to, "%u-%u", low, high);
+		fprintf(to, "%u", low);
+		if (high > low)
+			fprintf(to, "-%u", high);
 	}
 	fputc('\n', to);
+	if (n > shown)
+		fprintf(to, "               and %u more, one every %u ports\n",
+		    (unsigned)(n - shown), 65536u >> p->offset);
 }
 
 /* The words of rules-jp.csv. */
@@ -173,7 +178,7 @@ static const char *
 explain(const char *confidence)
 {
 	static const char *const word[][2] = {
-	    {"official", "the operator's own rule server said so"},
+	    {"official", "the operator said so: its rule server, or DHCPv6"},
 	    {"observed", "public tables, and it was seen at work on a line"},
 	    {"tables", "public tables agree, which have common ancestors"},
 	    {"newer", "only in the tables refreshed in 2026"},

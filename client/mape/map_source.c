@@ -61,10 +61,12 @@ tell_dhcp(const struct s46 *o, const char *path, struct diag *d)
 	if (o->ignored > 0)
 		diag_warn(d, "%s: %u DHCPv6 option%s made no sense", path,
 		    o->ignored, o->ignored > 1 ? "s" : "");
-	if (o->rules.n == 0)
+	if (o->rules.n == 0 && o->others == 0)
+		diag_warn(d, "%s: no MAP-E rule in it", path);
+	else if (o->rules.n == 0)
 		diag_warn(d,
-		    "%s: no MAP-E rule in it, and %u option%s of other "
-		    "mechanisms",
+		    "%s: no MAP-E rule in it, but %u option%s of other "
+		    "mechanisms (MAP-T, lw4o6)",
 		    path, o->others, o->others != 1 ? "s" : "");
 }
 

@@ -17,7 +17,10 @@
 
 /* What lies behind the first link is 1500 on every such line. */
 #define LINK_MTU_MOST_LINE 1500
+#define LINK_MTU_LEAST 1280 /* RFC 8200 5 */
 #define TICK UK_NS_PER_S
+/* Between two looks whether the line is still the same. */
+#define TICKS_TO_LOOK 5
 #define CLAIM_PATIENCE (12 * UK_NS_PER_S)
 /* In front of packets from inside: the outer header, and a vnet header. */
 #define HEADROOM 64
@@ -35,6 +38,10 @@ struct mape {
 	struct hostfw *guard;
 	struct nat44_forward *forward;
 	struct watch *tun_watch, *event_watch, *wire_watch, *timer;
+	uint32_t link_mtu; /* of the link when path was looked up; 0: never */
+	unsigned ticks;
+	bool two_lines; /* this host was on another one from the beginning */
+	bool ended;
 	/* Of the claim, while mape_open() waits. */
 	struct watch *patience;
 	bool opening, settled;
@@ -42,9 +49,14 @@ struct mape {
 	enum ce_claim_state claim;
 };
 
+/* What goes away together is told once. */
 static void
-end(struct mape *m)
+end(struct mape *m, const char *why)
 {
+	if (m->ended)
+		return;
+	m->ended = true;
+	log_msg(LOG_ERROR, "ending: %s", why);
 	watch_close(m->tun_watch);
 	watch_close(m->wire_watch);
 	watch_close(m->event_watch);
@@ -71,15 +83,16 @@ forward_all(struct mape *m)
 static void
 interface_gone(struct mape *m)
 {
-	log_msg(LOG_ERROR, "ending: somebody deleted %s", MAPE_IFNAME);
-	end(m);
+	end(m, "somebody deleted " MAPE_IFNAME);
 }
 
 static void
 link_gone(struct mape *m)
 {
-	log_msg(LOG_ERROR, "ending: the interface %s is gone", m->link);
-	end(m);
+	char why[64];
+
+	snprintf(why, sizeof(why), "the interface %s is gone", m->link);
+	end(m, why);
 }
 
 static void
@@ -125,15 +138,60 @@ on_event(void *arg)
 		interface_gone(m);
 }
 
+static uint32_t
+line_mtu(uint32_t path_mtu)
+{
+	if (path_mtu == 0 || path_mtu > LINK_MTU_MOST_LINE)
+		return LINK_MTU_MOST_LINE;
+	return path_mtu < LINK_MTU_LEAST ? LINK_MTU_LEAST : path_mtu;
+}
+
+/* ukai-map0 keeps its own: who sends more than fits now is told so. */
+static void
+follow_mtu(struct mape *m)
+{
+	struct ce_address_stats a;
+	struct netcfg_path path;
+
+	ce_address_stats(m->address, &a);
+	if (a.mtu == 0 || a.mtu == m->link_mtu ||
+	    netcfg_path(m->s.n, &m->line.rule.br, m->s.mark, &path) < 0)
+		return;
+	m->link_mtu = a.mtu;
+	ce_set_link_mtu(m->ce, line_mtu(path.mtu));
+}
+
+/* With another prefix comes another IPv4 address or PSID, and no session of the
+ * old ones lives on: begin anew, with a table that is empty (RFC 7596 5.1). */
+static bool
+has_moved(struct mape *m)
+{
+	char text[IP_PREFIX_TEXT_MAX], why[96];
+	struct ip_prefix to;
+
+	if (m->s.conf->prefix.addr.family != FAMILY_NONE || m->two_lines ||
+	    m->ticks++ % TICKS_TO_LOOK != 0 || !ce_line_moved(&m->line, &to))
+		return false;
+	snprintf(why, sizeof(why), "the line's prefix is %s now",
+	    ip_prefix_format(&to, text));
+	end(m, why);
+	return true;
+}
+
 static void
 on_tick(void *arg)
 {
 	struct mape *m = arg;
 
+	if (m->ended)
+		return;
 	if (wire_gone(m->wire)) {
 		link_gone(m);
 		return;
 	}
+	if (has_moved(m))
+		return;
+	follow_mtu(m);
 	ce_tick(m->ce, clock_now().mono_ns);
 	watch_after(m->timer, TICK);
 }
@@ -154,8 +212,7 @@ on_claim(void *arg, enum ce_claim_state state, const char *why)
 	}
 	if (state != CE_CLAIM_REFUSED)
 		return;
-	log_msg(LOG_ERROR, "ending: %s", why);
-	end(m);
+	end(m, why);
 }
 
 static void
@@ -216,22 +273,28 @@ find_link(struct mape *m, struct diag *d)
 	const struct ip_addr *br = &m->line.rule.br;
 	char text[IP_ADDR_TEXT_MAX];
 
-	if (netcfg_path(m->s.n, br, 0, &m->path) < 0) {
+	if (netcfg_path(m->s.n, br, m->s.mark, &m->path) < 0) {
 		diag_error(d,
 		    "there is no route to the border relay %s: is IPv6 up?",
 		    ip_addr_format(br, text));
 		return UK_ENOENT;
 	}
-	if (name[0] != '\0' &&
-	    netcfg_link_index(m->s.n, name, &m->path.ifindex) < 0) {
-		diag_error(
-		    d, "[MapE] Link = %s: there is no such interface", name);
-		return UK_ENOENT;
-	}
 	if (if_indextoname(m->path.ifindex, m->link) == NULL)
 		return UK_ENOENT;
-	if (m->path.mtu == 0 || m->path.mtu > LINK_MTU_MOST_LINE)
-		m->path.mtu = LINK_MTU_MOST_LINE;
+	if (name[0] != '\0' && strcmp(name, m->link) != 0) {
+		if (netcfg_link_index(m->s.n, name, &m->path.ifindex) < 0) {
+			diag_error(d,
+			    "[MapE] Link = %s: there is no such interface",
+			    name);
+			return UK_ENOENT;
+		}
+		diag_warn(d,
+		    "[MapE] Link = %s, but the route to the border relay %s "
+		    "is by %s",
+		    name, ip_addr_format(br, text), m->link);
+		memcpy(m->link, name, sizeof(m->link));
+	}
+	m->path.mtu = line_mtu(m->path.mtu);
 	return 0;
 }
 
@@ -242,8 +305,17 @@ open_tun(struct mape *m, struct diag *d)
 	    .fd = -1,
 	    .mtu = m->path.mtu - IPIP6_HLEN,
 	    .headroom = HEADROOM};
-	int err = tun_open(&m->tun, &c, d);
+	unsigned other;
+	int err;
 
+	if (netcfg_link_index(m->s.n, MAPE_IFNAME, &other) == 0) {
+		diag_error(d,
+		    "an interface %s exists already: another tunnel may be "
+		    "this line's CE (`ukai status`)",
+		    MAPE_IFNAME);
+		return UK_EBUSY;
+	}
+	err = tun_open(&m->tun, &c, d);
 	if (err == 0)
 		m->ifindex = tun_ifindex(m->tun);
 	return err;
@@ -257,8 +329,8 @@ open_ce(struct mape *m, struct diag *d)
 	size_t n = conf->forwards.n;
 	struct ce_conf c = {
 	    .ipip6 = {.ports = line->ports,
-		.fmr = m->line.rules.item,
-		.n = conf->mesh ? m->line.rules.n : 0},
+		.fmr = m->line.domain.item,
+		.n = m->line.domain.n},
 	    .link_mtu = m->path.mtu,
 	    .network = conf->networks.item,
 	    .networks = conf->networks.n,
@@ -296,7 +368,8 @@ open_ce(struct mape *m, struct diag *d)
 static int
 open_wire(struct mape *m, struct diag *d)
 {
-	struct wire_conf c = {.ifindex = m->path.ifindex, .tun = m->tun};
+	struct wire_conf c = {
+	    .ifindex = m->path.ifindex, .tun = m->tun, .mark = m->s.mark};
 
 	memcpy(c.address, m->line.ce.address.b, 16);
 	return wire_open(&m->wire, &c, d);
@@ -304,11 +377,15 @@ open_wire(struct mape *m, struct diag *d)
 
 /* The MAP address is for MAP-E alone, which has its packets before any rule has
  * them. No service of this host is to be had by it, and where the kernel knows
- * tunnels of its own (ip6_tunnel) it would refuse each packet to the BR. */
+ * tunnels of its own (ip6_tunnel) it would refuse each packet to the BR. What
+ * comes to our IPv4 address on another link than ours is a neighbour's who
+ * tries it out (R1, CVE-2019-14899). */
 static int
 open_guard(struct mape *m, struct diag *d)
 {
-	char address[IP_ADDR_TEXT_MAX];
+	static const struct ip_addr host = {
+	    .family = FAMILY_V4, .b = CE_HOST_ADDRESS};
+	char address[IP_ADDR_TEXT_MAX], inside[IP_ADDR_TEXT_MAX];
 	struct text body = {.s = NULL};
 	int err = hostfw_open(&m->guard, d);
 
@@ -320,8 +397,9 @@ open_guard(struct mape *m, struct diag *d)
 	    "type filter hook prerouting priority -450; policy accept;\n"
 	    "ip6 daddr %s meta l4proto != ipv6-icmp drop\n"
 	    "ip6 daddr %s exthdr frag exists drop\n"
+	    "iifname != \"%s\" ip daddr %s fib saddr type != local drop\n"
 	    "}\n",
-	    address, address);
+	    address, address, MAPE_IFNAME, ip_addr_format(&host, inside));
 	err = body.failed ? UK_ENOMEM
 			  : hostfw_apply(m->guard, MAPE_IFNAME, body.s, d);
 	text_fini(&body);
@@ -357,7 +435,10 @@ add_routes(struct mape *m, struct diag *d)
 static int
 start(struct mape *m, struct diag *d)
 {
+	struct ip_prefix other;
+
 	(void)d;
+	m->two_lines = ce_line_moved(&m->line, &other);
 	m->tun_watch = watch_fd(m->s.loop, tun_fd(m->tun), on_tun, NULL, m);
 	m->event_watch =
 	    watch_fd(m->s.loop, tun_event_fd(m->tun), on_event, NULL, m);

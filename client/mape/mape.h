@@ -24,8 +24,11 @@ struct mape_setup {
 	const struct mape_conf *conf;
 	struct netcfg *n;
 	struct undo *undo;
+	/* What takes a packet past the routes of a tunnel to the line's, as
+	 * SO_MARK: ::/0 may be the tunnel's. 0: none. */
+	uint32_t mark;
 	/* It cannot go on: somebody deleted the interface or the link, or has
-	 * the address. Said already. */
+	 * the address, or the line has another prefix. Said already. */
 	void (*ended)(void *arg);
 	void *arg;
 };

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ce.h"
 #include "core/conf_wg.h"
 #include "core/err.h"
 #include "core/value.h"
@@ -170,6 +171,26 @@ read_rule(struct map_rule *r, const struct conf_span *value)
 	return err < 0 ? -1 : n;
 }
 
+/* No address may be of two rules, as in a file of them. */
+static int
+check_overlap(const struct map_rules *l, const struct map_rule *r,
+    const struct conf_span *value, struct diag *d)
+{
+	char one[IP_PREFIX_TEXT_MAX], other[IP_PREFIX_TEXT_MAX];
+
+	for (size_t i = 0; i < l->n; i++) {
+		const struct map_rule *e = &l->item[i];
+		bool v6 = ip_prefix_overlap(&e->ipv6, &r->ipv6);
+
+		if (v6 || ip_prefix_overlap(&e->ipv4, &r->ipv4))
+			return conf_error(d, value,
+			    "Rule: %s overlaps %s of another Rule",
+			    ip_prefix_format(v6 ? &r->ipv6 : &r->ipv4, one),
+			    ip_prefix_format(v6 ? &e->ipv6 : &e->ipv4, other));
+	}
+	return 0;
+}
+
 static int
 parse_rule(void *field, const struct conf_span *key,
     const struct conf_span *value, struct diag *d)
@@ -191,6 +212,8 @@ parse_rule(void *field, const struct conf_span *key,
 		r.psid_len = (uint8_t)(r.ea_len - suffix);
 	if (map_rule_check(&r, why) < 0)
 		return conf_error(d, value, "%.*s: %s", CONF_WORD(key), why);
+	if (check_overlap(field, &r, value, d) < 0)
+		return UK_EINVAL;
 	return map_rules_add(field, &r);
 }
 
@@ -300,6 +323,39 @@ same_port(const struct nat44_forward *a, const struct nat44_forward *b)
 	return a->proto == b->proto && a->port == b->port;
 }
 
+/* May the host that a forward leads to use the CE? Else its answers are
+ * dropped. */
+static bool
+is_inside(const struct mape_conf *c, const uint8_t ipv4[4])
+{
+	static const uint8_t host[4] = CE_HOST_ADDRESS;
+	struct ip_addr a = {.family = FAMILY_V4};
+
+	memcpy(a.b, ipv4, 4);
+	for (size_t i = 0; i < c->networks.n; i++)
+		if (ip_prefix_contains(&c->networks.item[i], &a))
+			return true;
+	return memcmp(ipv4, host, 4) == 0;
+}
+
+static void
+check_insides(const struct mape_conf *c, struct diag *d)
+{
+	struct ip_addr a = {.family = FAMILY_V4};
+	char text[IP_ADDR_TEXT_MAX];
+
+	for (size_t i = 0; i < c->forwards.n; i++) {
+		const struct mape_forward *f = &c->forwards.item[i];
+
+		memcpy(a.b, f->f.inside, 4);
+		if (!is_inside(c, a.b))
+			diag_add(d, DIAG_ERROR, f->line, f->column,
+			    "Forward: %s is in none of Networks, and is not "
+			    "this host's 192.0.0.2: it could not answer",
+			    ip_addr_format(&a, text));
+	}
+}
+
 void
 mape_conf_check(const struct mape_conf *c, struct diag *d)
 {
@@ -318,6 +374,8 @@ mape_conf_check(const struct mape_conf *c, struct diag *d)
 				    "%u already",
 				    c->forwards.item[i].f.port,
 				    c->forwards.item[k].line);
+	if (c->mode == MAPE_SELF)
+		check_insides(c, d);
 	if (c->line != 0 && c->mode == MAPE_GATEWAY &&
 	    (c->networks.n > 0 || c->forwards.n > 0))
 		diag_add(d, DIAG_WARNING, c->line, 0,

@@ -72,6 +72,18 @@ claim_json(const struct ce_address_stats *a)
 	    rival ? number(a->rival_wall_ns / UK_NS_PER_S) : json_null());
 }
 
+/* What is lost before or behind the CE. */
+static json_t *
+wire_json(const struct wire_stats *w)
+{
+	json_t *o = json_object();
+
+	o = put(o, "receive_dropped", number(w->receive_dropped));
+	o = put(o, "receive_malformed", number(w->receive_malformed));
+	o = put(o, "send_failed", number(w->send_failed));
+	return put(o, "split", number(w->split));
+}
+
 static json_t *
 drops_json(const uint64_t drop[MAP_DROPS])
 {
@@ -120,6 +132,7 @@ mape_status_json(const struct mape_stats *s)
 	o = put(o, "fragments_waiting",
 	    number((uint64_t)s->ce.inner.datagrams + s->ce.outer.datagrams));
 	o = put(o, "address", claim_json(&s->address));
+	o = put(o, "wire", wire_json(&s->wire));
 	return put(o, "drops", drops_json(s->ce.drop));
 }
 
@@ -132,6 +145,7 @@ print_space(const json_t *o, const char *name, uint64_t ports, FILE *to)
 	const json_t *busiest = json_object_get(s, "busiest");
 	char more[128] = "", refused[64] = "", colon[24] = "";
 	uint64_t port = tunnel_status_number(busiest, "port");
+	uint64_t sessions = tunnel_status_number(s, "sessions");
 
 	if (port != 0)
 		snprintf(colon, sizeof(colon), ":%" PRIu64, port);
@@ -145,10 +159,10 @@ print_space(const json_t *o, const char *name, uint64_t ports, FILE *to)
 		    tunnel_status_number(s, "refused"));
 	tunnel_status_line(to, 2, name,
 	    "%" PRIu64 " of %" PRIu64 " ports in use (%" PRIu64
-	    " at most), %" PRIu64 " sessions%s%s",
+	    " at most), %" PRIu64 " session%s%s%s",
 	    tunnel_status_number(s, "ports_in_use"), ports,
-	    tunnel_status_number(s, "ports_peak"),
-	    tunnel_status_number(s, "sessions"), more, refused);
+	    tunnel_status_number(s, "ports_peak"), sessions,
+	    sessions == 1 ? "" : "s", more, refused);
 }
 
 static void
@@ -168,6 +182,26 @@ print_claim(const json_t *o, uint64_t now_s, FILE *to)
 		    "must go",
 		    tunnel_status_text(a, "rival_mac", "?"),
 		    tunnel_status_age(now_s > seen ? now_s - seen : 0, age));
+}
+
+static void
+print_wire(const json_t *o, FILE *to)
+{
+	static const struct {
+		const char *key, *says;
+	} row[] = {
+	    {"receive_dropped", "from the line, ukai was too slow"},
+	    {"receive_malformed", "from the line, makes no sense"},
+	    {"send_failed", "to the line, the link would not take it"},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+		uint64_t n = tunnel_status_number(o, row[i].key);
+
+		if (n > 0)
+			tunnel_status_line(
+			    to, 2, "dropped", "%s: %" PRIu64, row[i].says, n);
+	}
 }
 
 static void
@@ -199,5 +233,6 @@ mape_status_print(const json_t *o, uint64_t now_s, FILE *to)
 	tunnel_status_line(to, 2, "transfer", "%s received, %s sent",
 	    tunnel_status_bytes(tunnel_status_number(o, "received_bytes"), in),
 	    tunnel_status_bytes(tunnel_status_number(o, "sent_bytes"), out));
+	print_wire(json_object_get(o, "wire"), to);
 	print_drops(json_object_get(o, "drops"), to);
 }

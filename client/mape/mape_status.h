@@ -9,6 +9,7 @@
  *    "sent_packets", "sent_bytes", "received_packets", "received_bytes",
  *    "sent_direct", "fragments_waiting",
  *    "address": {"state", "announced", "rivals", "rival_mac", "rival_seen"},
+ *    "wire": {"receive_dropped", "receive_malformed", "send_failed", "split"},
  *    "drops": {REASON: N, ...}}
  *
  * "ports" is how many the line has, of each protocol; "busiest" null: no

@@ -101,9 +101,9 @@ parse_ports(struct ports *to, const struct option *o)
 	if (to->offset + to->psid_len > 16)
 		return "PSID offset and length are more than a port's 16 bits";
 	/* Left-aligned, unlike in an address; what is behind it is padding. */
-	to->psid = to->psid_len == 0
-		       ? 0
-		       : (uint16_t)(load_be16(o->b + 2) >> (16 - to->psid_len));
+	if (to->psid_len > 0)
+		to->psid =
+		    (uint16_t)(load_be16(o->b + 2) >> (16 - to->psid_len));
 	return NULL;
 }
 
@@ -189,17 +189,6 @@ parse_rule(struct parse *p, struct map_rule *r, const struct option *o,
 
 /* ---- S46_CONT_MAPE ---- */
 
-/* A border relay is one host somewhere else. */
-static bool
-is_relay(const struct ip_addr *a)
-{
-	static const struct ip_addr none = {.family = FAMILY_V6};
-	static const struct ip_addr loopback = {FAMILY_V6, {[15] = 1}};
-
-	return a->b[0] != 0xff && (a->b[0] != 0xfe || a->b[1] < 0x80) &&
-	       !ip_addr_equal(a, &none) && !ip_addr_equal(a, &loopback);
-}
-
 /* RFC 7598 section 5, table 1: a RULE and a BR at least, no DMR and no
  * V4V6BIND. Of several BRs the first is taken. */
 static const char *
@@ -222,12 +211,23 @@ check_container(struct run r, struct ip_addr *br)
 			continue;
 		br->family = FAMILY_V6;
 		memcpy(br->b, o.b, 16);
-		if (!is_relay(br))
+		if (!map_rule_br_ok(br))
 			return "its border relay is no host's address";
 	}
 	if (!rule)
 		return "no rule (89) in it";
 	return br->family == FAMILY_NONE ? "no border relay (90) in it" : NULL;
+}
+
+/* Which of the two counts, nothing would say. */
+static bool
+is_known(const struct map_rules *l, const struct ip_prefix *ipv6)
+{
+	for (size_t i = 0; i < l->n; i++) {
+		if (memcmp(&l->item[i].ipv6, ipv6, sizeof(*ipv6)) == 0)
+			return true;
+	}
+	return false;
 }
 
 /* Returns 0; UK_ENOMEM. */
@@ -242,6 +242,8 @@ take_rule(struct parse *p, const struct option *o, const struct ip_addr *br)
 	const char *wrong = parse_rule(p, &r, o, why);
 	int err;
 
+	if (wrong == NULL && is_known(&p->s->rules, &r.ipv6))
+		wrong = "its IPv6 prefix is that of a rule before it";
 	if (wrong != NULL) {
 		ignore(p, OPTION_RULE, wrong);
 		return 0;
@@ -307,6 +309,22 @@ take(struct parse *p, const struct option *o)
 	}
 }
 
+static void
+tell_cut(struct parse *p, const struct run *r)
+{
+	p->s->ignored++;
+	if (r->len < HEAD_LEN)
+		diag_warn(p->d,
+		    "the last %zu bytes of the DHCPv6 options are ignored: "
+		    "an option has %d at least",
+		    r->len, HEAD_LEN);
+	else
+		diag_warn(p->d,
+		    "DHCPv6 option %u is ignored: it is cut short: %zu of its "
+		    "%u bytes are there",
+		    load_be16(r->b), r->len - HEAD_LEN, load_be16(r->b + 2));
+}
+
 int
 s46_parse(struct s46 *s, const uint8_t *options, size_t len, enum map_iid iid,
     struct diag *d)
@@ -322,11 +340,7 @@ s46_parse(struct s46 *s, const uint8_t *options, size_t len, enum map_iid iid,
 			err = take(&p, &o);
 			continue;
 		}
-		s->ignored++;
-		diag_warn(d,
-		    "the last %zu bytes of the DHCPv6 options are ignored: "
-		    "an option that is cut short",
-		    r.len);
+		tell_cut(&p, &r);
 		break;
 	}
 	if (err < 0)
@@ -356,12 +370,25 @@ digit(uint8_t c)
 	return c != '\0' && strchr(" \t\r\n:", c) != NULL ? -1 : -2;
 }
 
+/* Where digits begin: behind a "0x" that some put in front. */
+static size_t
+digits_at(const uint8_t *text, size_t len)
+{
+	size_t i = 0;
+
+	while (i < len && digit(text[i]) == -1)
+		i++;
+	if (len - i > 2 && text[i] == '0' && (text[i + 1] | 0x20) == 'x')
+		return i + 2;
+	return i;
+}
+
 int
 s46_decode(uint8_t *text, size_t *len)
 {
-	size_t digits = 0;
+	size_t first = digits_at(text, *len), digits = 0;
 
-	for (size_t i = 0; i < *len; i++) {
+	for (size_t i = first; i < *len; i++) {
 		if (digit(text[i]) == -2)
 			return 0;
 		digits += digit(text[i]) >= 0;
@@ -369,7 +396,7 @@ s46_decode(uint8_t *text, size_t *len)
 	if (digits % 2 != 0)
 		return UK_EPROTO;
 	digits = 0;
-	for (size_t i = 0; i < *len; i++) {
+	for (size_t i = first; i < *len; i++) {
 		int v = digit(text[i]);
 
 		if (v < 0)

@@ -20,7 +20,8 @@ int s46_parse(struct s46 *s, const uint8_t *options, size_t len,
 void s46_fini(struct s46 *s);
 
 /* Option bytes for which somebody has written hexadecimal digits, with blanks,
- * ends of lines and colons wherever: turned into the bytes in place. Anything
+ * ends of lines and colons wherever, "0x" in front: turned into the bytes in
+ * place. Anything
  * else is taken for the bytes themselves (of these options the first is zero,
  * which is not a digit). Returns 0; UK_EPROTO: half a byte. */
 int s46_decode(uint8_t *text, size_t *len);

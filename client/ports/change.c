@@ -68,19 +68,28 @@ due(void *arg)
 
 /* The timer first: a kill after the change must not leave it for ever. */
 int
-ports_change_make(
-    struct undo *u, const struct ports_plan *p, uint64_t for_s, struct diag *d)
+ports_change_make(struct undo *u, const struct ports_plan *p, bool done,
+    uint64_t for_s, struct diag *d)
 {
+	struct ports_reverted earlier = {0};
 	char path[CLIENT_PATH_MAX];
 	int r = client_state_path(path, timer_file, d);
 
-	if (r == 0 && for_s > 0)
-		r = ports_timer_start(path, for_s, due, NULL, d);
+	if (r == 0 && !done)
+		r = ports_change_undo(u, &earlier, d);
 	if (r < 0)
 		return r;
-	r = ports_linux_apply(u, p, d);
-	if (r < 0)
+	ports_timer_cancel(path);
+	if (for_s > 0)
+		r = ports_timer_start(path, for_s, due, NULL, d);
+	if (r == 0 && !done)
+		r = ports_linux_apply(u, p, d);
+	if (r < 0) {
 		ports_timer_cancel(path);
+		if (earlier.undone > 0)
+			diag_warn(d, "what an earlier apply had changed is "
+				     "undone");
+	}
 	return r;
 }
 

@@ -12,11 +12,12 @@
  * make is false. Returns 0; errors of undo_open(). */
 int ports_change_open(struct undo **u, bool make, struct diag *d);
 
-/* Make the change of a plan: what an earlier one has left must be undone.
- * for_s 0: until it is reverted. Returns 0; errors of ports_linux_apply() and
- * ports_timer_start(), and then nothing is changed. */
-int ports_change_make(
-    struct undo *u, const struct ports_plan *p, uint64_t for_s, struct diag *d);
+/* Make the change of a plan in place of an earlier one, which is undone first
+ * unless all is so already (done). for_s 0: until it is reverted. Returns 0;
+ * errors of ports_change_undo(), ports_linux_apply() and ports_timer_start():
+ * then d says so if an earlier change is no more. */
+int ports_change_make(struct undo *u, const struct ports_plan *p, bool done,
+    uint64_t for_s, struct diag *d);
 
 struct ports_reverted {
 	unsigned undone, left;

@@ -9,51 +9,13 @@
 
 #include "core/err.h"
 #include "core/value.h"
-#include "host/os_err.h"
+#include "host/listeners.h"
 #include "host/undo_reserved.h"
+#include "client/mape/mape.h"
 #include "client/paths.h"
 
 #define RANGE_SYSCTL "net/ipv4/ip_local_port_range"
 #define PROC_SYS "/proc/sys/"
-
-/* The interface of ukai's own CE. */
-static const char own_ce[] = "ukai-map0";
-
-bool
-ports_linux_socket(const char *line, uint8_t state, uint16_t *port)
-{
-	unsigned number, local, remote, found;
-
-	if (sscanf(line, " %u: %*32[0-9A-Fa-f]:%4x %*32[0-9A-Fa-f]:%4x %2x",
-		&number, &local, &remote, &found) != 4)
-		return false;
-	*port = (uint16_t)local;
-	return found == state && local != 0;
-}
-
-int
-ports_linux_parse_range(
-    uint16_t *low, uint16_t *high, const char *text, size_t len)
-{
-	size_t first = 0, gap;
-	uint64_t a, b;
-
-	while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == ' '))
-		len--;
-	while (first < len && text[first] >= '0' && text[first] <= '9')
-		first++;
-	gap = first;
-	while (gap < len && (text[gap] == '\t' || text[gap] == ' '))
-		gap++;
-	if (gap == first ||
-	    value_parse_u64(&a, text, first, 65535, false) < 0 ||
-	    value_parse_u64(&b, text + gap, len - gap, 65535, false) < 0 ||
-	    a > b)
-		return UK_EINVAL;
-	*low = (uint16_t)a;
-	*high = (uint16_t)b;
-	return 0;
-}
 
 /* "net.ipv4.ip_local_reserved_ports = LIST", the dots may be slashes, and '-'
  * in front means that a failure does not matter. */
@@ -108,23 +70,8 @@ read_small(const char *path, char *text, size_t cap, size_t *len)
 	return r;
 }
 
-static int
-read_range(struct ports_before *b, struct diag *d)
-{
-	static const char path[] = PROC_SYS RANGE_SYSCTL;
-	char text[64];
-	size_t len;
-	int r = read_small(path, text, sizeof(text), &len);
-
-	if (r < 0)
-		return os_err_tell(-r, path, "read", d);
-	if (ports_linux_parse_range(&b->low, &b->high, text, len) == 0)
-		return 0;
-	diag_error(d, "%s holds no range of ports", path);
-	return UK_EPROTO;
-}
-
-/* Where ports for everybody begin: a dynamic range may not begin below. */
+/* Where ports for everybody begin: a dynamic range may not begin below, and
+ * not at 0, which in containers is what the sysctl says. */
 static uint16_t
 read_unprivileged(void)
 {
@@ -139,32 +86,40 @@ read_unprivileged(void)
 		len--;
 	if (value_parse_u64(&v, text, len, 65535, false) < 0)
 		return 1024;
-	return (uint16_t)v;
+	return v > 0 ? (uint16_t)v : 1;
 }
 
-/* A family that the kernel does not have has no file. */
+/* The range and the ports in use: a program on the loopback, too, would find
+ * its port taken by an outgoing connection. */
 static int
-read_sockets(struct port_set *used, const char *name, struct diag *d)
+read_range_and_used(struct ports_before *b, struct diag *d)
 {
-	uint8_t state =
-	    name[0] == 't' ? PORTS_TCP_LISTEN : PORTS_UDP_UNCONNECTED;
-	char path[40], *line = NULL;
-	size_t cap = 0;
-	uint16_t port;
-	FILE *f;
+	struct listeners *l = malloc(sizeof(*l));
+	int r = l != NULL ? listeners_read(l, d) : UK_ENOMEM;
 
-	snprintf(path, sizeof(path), "/proc/self/net/%s", name);
-	f = fopen(path, "re");
-	if (f == NULL && errno == ENOENT)
-		return 0;
-	if (f == NULL)
-		return os_err_tell(errno, path, "read", d);
-	while (getline(&line, &cap, f) > 0)
-		if (ports_linux_socket(line, state, &port))
-			port_set_add(used, port, port);
-	free(line);
-	fclose(f);
-	return 0;
+	if (r == 0) {
+		b->low = l->ephemeral_first;
+		b->high = l->ephemeral_last;
+		b->used = l->tcp;
+		port_set_or(&b->used, &l->udp);
+		port_set_or(&b->used, &l->loopback);
+	}
+	free(l);
+	return r;
+}
+
+/* The dynamic range without our change of it. */
+static void
+read_old_range(struct ports_linux *s, const struct undo *u)
+{
+	char old[UNDO_SYSCTL_MAX];
+
+	s->old_low = s->before.low;
+	s->old_high = s->before.high;
+	if (u != NULL && undo_sysctl_old(u, RANGE_SYSCTL, old, sizeof(old)) &&
+	    listeners_parse_range(
+		&s->old_low, &s->old_high, old, strlen(old)) == 0)
+		s->applied = true;
 }
 
 static void
@@ -218,7 +173,6 @@ read_claims(struct ports_linux *s)
 int
 ports_linux_read(struct ports_linux *s, const struct undo *u, struct diag *d)
 {
-	static const char *const tables[] = {"tcp", "tcp6", "udp", "udp6"};
 	struct ports_before *b = &s->before;
 	int r;
 
@@ -226,18 +180,16 @@ ports_linux_read(struct ports_linux *s, const struct undo *u, struct diag *d)
 	s->limits = (struct ports_limits){.low_min = read_unprivileged(),
 	    .span_min = 1,
 	    .used_can_be_kept = true};
-	r = read_range(b, d);
+	r = read_range_and_used(b, d);
 	if (r == 0)
 		r = undo_reserved_read(&b->kept, d);
-	for (size_t i = 0; i < ARRAY_LEN(tables) && r == 0; i++)
-		r = read_sockets(&b->used, tables[i], d);
 	if (r < 0)
 		return r;
 	if (u != NULL)
-		undo_reserved_ours(u, &b->ours);
-	/* Killed before it was made, or taken out by somebody since. */
-	port_set_and(&b->ours, &b->kept);
+		undo_reserved_ours(u, &b->kept, &b->ours);
 	port_set_minus(&b->kept, &b->ours);
+	s->applied = port_set_count(&b->ours) > 0;
+	read_old_range(s, u);
 	read_claims(s);
 	s->docker = access("/run/docker.sock", F_OK) == 0;
 	s->kubernetes = access("/var/lib/kubelet", F_OK) == 0;
@@ -264,10 +216,10 @@ ports_linux_values(struct ports_linux_values *v, const struct ports_plan *p,
 }
 
 void
-ports_linux_values_now(
-    struct ports_linux_values *v, const struct ports_before *b)
+ports_linux_values_before(
+    struct ports_linux_values *v, const struct ports_linux *s)
 {
-	format_values(v, b->low, b->high, &b->kept);
+	format_values(v, s->old_low, s->old_high, &s->before.kept);
 }
 
 int
@@ -310,7 +262,7 @@ ports_linux_path(struct ports_path *p, struct diag *d)
 	if (netcfg_path(n, &far, 0, &path) == 0) {
 		p->source = path.src;
 		if (if_indextoname(path.ifindex, name) != NULL) {
-			p->by_own_ce = strcmp(name, own_ce) == 0;
+			p->by_own_ce = strcmp(name, MAPE_IFNAME) == 0;
 			p->by_tunnel = !p->by_own_ce && is_tunnel(name);
 		}
 	}

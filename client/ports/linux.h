@@ -22,22 +22,14 @@ struct ports_linux {
 	struct ports_claim claim[PORTS_CLAIMS_MAX];
 	unsigned claims;
 	bool docker, kubernetes; /* they seem to run here */
+	bool applied; /* a change of ours is in force */
+	uint16_t old_low, old_high; /* the dynamic range without it */
 };
 
 /* u: the journal of our changes, NULL: none, or not to be read. Returns 0;
  * UK_EPERM, UK_ESYS, UK_EPROTO, UK_ENOMEM, told to d. */
 int ports_linux_read(
     struct ports_linux *s, const struct undo *u, struct diag *d);
-
-/* A line of /proc/net/tcp or udp, also of the "6" ones: is it a socket in that
- * state, and at which local port? Pure. */
-bool ports_linux_socket(const char *line, uint8_t state, uint16_t *port);
-#define PORTS_TCP_LISTEN 0x0a
-#define PORTS_UDP_UNCONNECTED 0x07
-
-/* "32768\t60999". Pure. Returns 0; UK_EINVAL. */
-int ports_linux_parse_range(
-    uint16_t *low, uint16_t *high, const char *text, size_t len);
 
 /* The ports that a file of sysctl.d(5) reserves; the last line counts. Pure.
  * Returns false when it does not say. */
@@ -51,8 +43,8 @@ struct ports_linux_values {
 void ports_linux_values(struct ports_linux_values *v,
     const struct ports_plan *p, const struct ports_before *b);
 /* And what they are without our change. */
-void ports_linux_values_now(
-    struct ports_linux_values *v, const struct ports_before *b);
+void ports_linux_values_before(
+    struct ports_linux_values *v, const struct ports_linux *s);
 
 /* Change the host as planned: reservations first and the range after them, so
  * that no port beside the line's is drawn in between. Returns 0; errors of

@@ -27,6 +27,7 @@ drawable_set(struct port_set *s, const struct ports_before *b)
 	memset(s, 0, sizeof(*s));
 	port_set_add(s, b->low, b->high);
 	port_set_minus(s, &b->kept);
+	port_set_minus(s, &b->passing);
 	port_set_minus(s, &b->ours);
 }
 
@@ -62,35 +63,38 @@ consider(struct search *s, uint16_t low, uint16_t high)
 	s->own = own;
 }
 
-/* Of the ranges that begin and end with a range of the line, the one with the
- * most of its ports and nothing to avoid. A piece that a port to avoid leaves
- * of a range of the line is not used. */
-static void
-find_range(struct search *s, const struct map_ports *line)
+/* Make a range begin and end with ports of the line; false: it has none. */
+static bool
+trim(const struct port_set *own, uint16_t *low, uint16_t *high)
 {
-	uint16_t low, high, first = 0, last = 0;
-	uint32_t n = map_ports_ranges(line);
-	bool open = false;
+	uint16_t first, last, begin = 0, end = 0;
+	uint32_t from = *low;
+	bool any = false;
 
-	for (uint32_t i = 0; i < n; i++) {
-		map_ports_range(line, i, &low, &high);
-		/* Only one range of all: what is left of it. */
-		if (n == 1 && low < s->l->low_min && high >= s->l->low_min)
-			low = s->l->low_min;
-		if (open && port_set_count_in(&s->avoid, last, high) > 0) {
-			consider(s, first, last);
-			open = false;
-		}
-		if (low < s->l->low_min ||
-		    port_set_count_in(&s->avoid, low, high) > 0)
-			continue;
-		if (!open)
-			first = low;
-		last = high;
-		open = true;
+	while (port_set_next(own, &from, &first, &last) && first <= *high) {
+		begin = any ? begin : first;
+		end = last < *high ? last : *high;
+		any = true;
 	}
-	if (open)
-		consider(s, first, last);
+	*low = begin;
+	*high = end;
+	return any;
+}
+
+/* Of the ranges with nothing to avoid inside, the one with the most of the
+ * line's ports. */
+static void
+find_range(struct search *s, const struct port_set *own)
+{
+	struct port_set allowed = {{0}};
+	uint16_t low, high;
+	uint32_t from = 0;
+
+	port_set_add(&allowed, s->l->low_min, UINT16_MAX);
+	port_set_minus(&allowed, &s->avoid);
+	while (port_set_next(&allowed, &from, &low, &high))
+		if (trim(own, &low, &high))
+			consider(s, low, high);
 }
 
 /* Listeners on ports that are not drawn now. */
@@ -111,17 +115,10 @@ static void
 keep_between(struct port_set *s, const struct port_set *own)
 {
 	struct port_set between = {{0}};
-	uint16_t low, high, first = 0;
-	uint32_t from = 0;
-	bool any = false;
+	uint16_t low = 0, high = UINT16_MAX;
 
-	while (port_set_next(own, &from, &low, &high)) {
-		if (!any)
-			first = low;
-		any = true;
-	}
-	if (any)
-		port_set_add(&between, first, high);
+	if (trim(own, &low, &high))
+		port_set_add(&between, low, high);
 	port_set_and(s, &between);
 }
 
@@ -138,8 +135,11 @@ fill_range(struct ports_plan *p, const struct search *s,
 	port_set_add(&p->keep, p->low, p->high);
 	port_set_minus(&p->keep, &drawn);
 	port_set_minus(&p->keep, &b->kept);
-	if (!s->l->used_can_be_kept)
+	if (!s->l->used_can_be_kept) {
+		p->others = p->keep;
+		port_set_and(&p->others, &b->used);
 		port_set_minus(&p->keep, &b->used);
+	}
 	p->own_after = port_set_count_in(&drawn, p->low, p->high);
 }
 
@@ -170,7 +170,7 @@ ports_plan(struct ports_plan *p, const struct ports_before *b,
 		keep_between(&p->listeners, &own);
 		s.avoid = fixed;
 	}
-	find_range(&s, line);
+	find_range(&s, &own);
 	if (s.own == 0) {
 		p->refusal = port_set_count(&p->listeners) > 0
 				 ? PORTS_STRANDS

@@ -31,6 +31,7 @@ extern const struct ports_limits ports_limits_windows;
 struct ports_before {
 	uint16_t low, high; /* the dynamic range */
 	struct port_set kept; /* by others, out of automatic choice */
+	struct port_set passing; /* the same, but given up for the change */
 	struct port_set ours; /* by an earlier change of ours */
 	struct port_set used; /* something listens there */
 };
@@ -49,6 +50,8 @@ struct ports_plan {
 	struct port_set keep; /* to be kept out, besides before.kept */
 	struct port_set listeners; /* the ports that made a difference: kept
 				      out though the line's, or outside */
+	struct port_set others; /* drawn though not the line's: in use, so that
+				   they cannot be kept out meanwhile */
 	uint32_t own; /* ports of the line */
 	uint32_t own_before; /* of these in the dynamic range, before */
 	uint32_t own_after; /* that can be drawn afterwards */

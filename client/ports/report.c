@@ -3,6 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/listeners.h"
+#include "host/undo_reserved.h"
+
 #define NODE_PORTS_LOW 30000
 #define NODE_PORTS_HIGH 32767
 /* Ranges of a set that are named in a sentence. */
@@ -33,18 +36,8 @@ ports_report_free(struct ports_report *r)
 static void
 name_ports(struct text *t, const struct port_set *s)
 {
-	uint32_t from = 0;
-	uint16_t low, high;
-
-	for (unsigned n = 0; port_set_next(s, &from, &low, &high); n++) {
-		if (n == NAMED_MAX) {
-			text_add(t, " and others");
-			return;
-		}
-		text_add(t, n > 0 ? ", %u" : "%u", low);
-		if (high > low)
-			text_add(t, "-%u", high);
-	}
+	if (listeners_format(s, 0, NAMED_MAX, t) > NAMED_MAX)
+		text_add(t, " and others");
 }
 
 static void
@@ -102,10 +95,22 @@ refuse(struct ports_report *r, const struct ports_pool *pool, bool windows)
 }
 
 static void
+warn_ports(struct ports_report *r, const struct ports_pool *pool,
+    const char *what, const struct port_set *s)
+{
+	struct text t = {.s = NULL};
+
+	name_ports(&t, s);
+	if (t.len > 0)
+		diag_warn(
+		    &r->warnings, "%s: %s: %s", pool->protocol, what, t.s);
+	text_fini(&t);
+}
+
+static void
 warn(struct ports_report *r, const struct ports_pool *pool, bool windows)
 {
 	const struct ports_plan *p = &pool->plan;
-	struct text t = {.s = NULL};
 
 	if (p->refusal != PORTS_PLANNED)
 		return;
@@ -113,16 +118,14 @@ warn(struct ports_report *r, const struct ports_pool *pool, bool windows)
 		diag_warn(&r->warnings,
 		    "%s: others keep %u of the line's ports, which stay unused",
 		    pool->protocol, p->own_kept);
-	name_ports(&t, &p->listeners);
-	if (t.len > 0 && windows)
-		diag_warn(&r->warnings,
-		    "%s: the range is shorter because of listeners: %s",
-		    pool->protocol, t.s);
-	else if (t.len > 0)
-		diag_warn(&r->warnings,
-		    "%s: kept for programs that listen there: %s",
-		    pool->protocol, t.s);
-	text_fini(&t);
+	warn_ports(r, pool,
+	    windows ? "the range is shorter because of listeners"
+		    : "kept for programs that listen there",
+	    &p->listeners);
+	warn_ports(r, pool,
+	    "in use, so that they cannot be excluded now, and drawn when they "
+	    "are free",
+	    &p->others);
 }
 
 static void
@@ -198,12 +201,20 @@ ports_report_linux(struct ports_report *r, const struct ports_linux *s,
 	if (r->refused.len > 0 || ports_report_is_done(r))
 		return;
 	ports_linux_values(&new, &r->pool[0].plan, &s->before);
-	ports_linux_values_now(&old, &s->before);
+	ports_linux_values_before(&old, s);
+	if (new.reserved.len > UNDO_RESERVED_LIST_MAX) {
+		text_add(&r->refused,
+		    "the list of reserved ports would be %zu bytes long, and "
+		    "the kernel takes %d",
+		    new.reserved.len, UNDO_RESERVED_LIST_MAX);
+		goto free_values;
+	}
 	linux_reserved(&r->change, &new);
 	linux_range(&r->change, &new);
 	linux_range(&r->revert, &old);
 	linux_reserved(&r->revert, &old);
 	r->change.failed |= new.reserved.failed || old.reserved.failed;
+free_values:
 	text_fini(&new.reserved);
 	text_fini(&old.reserved);
 }
@@ -226,8 +237,17 @@ ports_report_windows(struct ports_report *r, const struct ports_windows *w,
 		r->pools++;
 		plan_pool(r, &ports_limits_windows, true);
 		plan[i] = r->pool[i].plan;
-		winnat |= port_set_count(&w->winnat[i]) > 0;
+		winnat |= port_set_count(&w->before[i].passing) > 0;
 	}
+	if (!w->has_state)
+		diag_warn(&r->warnings,
+		    "what Windows has by itself is taken for granted: 49152 to "
+		    "65535, and nothing excluded (--state)");
+	if (!w->has_netstat)
+		diag_warn(&r->warnings,
+		    "which ports are in use there is not known (--listening): "
+		    "an exclusion over one fails, and a listener on one that "
+		    "is drawn then may lose it");
 	diag_warn(&r->warnings,
 	    "Set-NetTCPSetting -AutoReusePortRangeStartPort, where somebody "
 	    "has set it, takes the place of the dynamic range: see "

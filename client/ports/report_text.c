@@ -22,7 +22,7 @@ static json_t *
 pool_json(const struct ports_report *r, const struct ports_pool *pool,
     uint16_t low, uint16_t high, const struct port_set *kept)
 {
-	struct port_set own;
+	struct port_set own, drawn = {{0}};
 	json_t *o = json_pack("{s:s, s:i, s:i}", "protocol", pool->protocol,
 	    "low", low, "high", high);
 
@@ -30,9 +30,14 @@ pool_json(const struct ports_report *r, const struct ports_pool *pool,
 	o = tunnel_status_put(o, "kept_out", ports_json(kept));
 	o = tunnel_status_put(o, "line_ports_in_range",
 	    json_integer(port_set_count_in(&own, low, high)));
-	port_set_minus(&own, kept);
+	port_set_add(&drawn, low, high);
+	port_set_minus(&drawn, kept);
+	port_set_and(&own, &drawn);
+	port_set_minus(&drawn, &own);
+	o = tunnel_status_put(
+	    o, "line_ports", json_integer(port_set_count(&own)));
 	return tunnel_status_put(
-	    o, "line_ports", json_integer(port_set_count_in(&own, low, high)));
+	    o, "other_ports", json_integer(port_set_count(&drawn)));
 }
 
 static json_t *
@@ -45,6 +50,8 @@ pools_json(const struct ports_report *r, bool after)
 		struct port_set kept = p->before.kept;
 
 		port_set_or(&kept, after ? &p->plan.keep : &p->before.ours);
+		if (!after)
+			port_set_or(&kept, &p->before.passing);
 		list = tunnel_status_push(
 		    list, pool_json(r, p, after ? p->plan.low : p->before.low,
 			      after ? p->plan.high : p->before.high, &kept));
@@ -68,20 +75,25 @@ commands_json(const struct command_list *c)
 	return list;
 }
 
+/* An address, or the prefix that the line has. */
+static const char *
+format_ipv4(const struct map_line *l, char text[static IP_PREFIX_TEXT_MAX])
+{
+	return l->ce.ipv4.bits == 32 ? ip_addr_format(&l->ce.ipv4.addr, text)
+				     : ip_prefix_format(&l->ce.ipv4, text);
+}
+
 static json_t *
 line_json(const struct map_line *l)
 {
+	const struct map_ports *p = &l->ce.ports;
 	char ipv4[IP_PREFIX_TEXT_MAX];
-	const struct map_ce *ce = &l->ce;
+	json_t *o = json_pack("{s:s, s:i, s:i, s:i}", "ipv4",
+	    format_ipv4(l, ipv4), "psid_offset", p->offset, "psid_len",
+	    p->psid_len, "port_count", (int)map_ports_count(p));
 
-	if (ce->ipv4.bits == 32)
-		ip_addr_format(&ce->ipv4.addr, ipv4);
-	else
-		ip_prefix_format(&ce->ipv4, ipv4);
-	return json_pack("{s:s, s:i, s:i, s:i, s:I}", "ipv4", ipv4, "psid",
-	    ce->ports.psid, "psid_offset", ce->ports.offset, "psid_len",
-	    ce->ports.psid_len, "port_count",
-	    (json_int_t)map_ports_count(&ce->ports));
+	return tunnel_status_put(
+	    o, "psid", p->psid_len > 0 ? json_integer(p->psid) : json_null());
 }
 
 static json_t *
@@ -117,30 +129,35 @@ print_line(const struct map_line *l, FILE *to)
 {
 	char ipv4[IP_PREFIX_TEXT_MAX];
 
-	fprintf(to, "line       %s, PSID %u: %u ports\n",
-	    ip_prefix_format(&l->ce.ipv4, ipv4), l->ce.ports.psid,
-	    map_ports_count(&l->ce.ports));
+	fprintf(to, "line       %s", format_ipv4(l, ipv4));
+	if (l->ce.ports.psid_len > 0)
+		fprintf(to, ", PSID %u", l->ce.ports.psid);
+	fprintf(to, ": %u ports\n", map_ports_count(&l->ce.ports));
 }
 
 static void
 print_pool(const struct ports_pool *p, bool named, bool refused, FILE *to)
 {
 	const struct ports_plan *plan = &p->plan;
-	uint32_t kept = port_set_count(&p->before.kept);
+	uint32_t others = port_set_count(&plan->others);
+	struct port_set kept = p->before.kept;
+
+	port_set_or(&kept, &p->before.passing);
+	port_set_or(&kept, &p->before.ours);
 
 	if (named)
 		fprintf(to, "%s\n", p->protocol);
-	fprintf(to, "now        %u-%u, %u of the line's %u ports among %u\n",
-	    p->before.low, p->before.high, plan->own_before, plan->own,
-	    p->before.high - p->before.low + 1);
-	if (kept > 0)
-		fprintf(
-		    to, "           others keep %u ports out of it\n", kept);
-	if (!refused)
-		fprintf(to,
-		    "planned    %u-%u, of which only %u of the line's ports "
-		    "are drawn\n",
-		    plan->low, plan->high, plan->own_after);
+	fprintf(to, "now        %u-%u but for %u, %u of the line's %u ports\n",
+	    p->before.low, p->before.high,
+	    port_set_count_in(&kept, p->before.low, p->before.high),
+	    plan->own_before, plan->own);
+	if (refused)
+		return;
+	fprintf(to, "planned    %u-%u, of which %u of the line's ports ",
+	    plan->low, plan->high, plan->own_after);
+	if (others > 0)
+		fprintf(to, "and %u others in use ", others);
+	fputs("are drawn\n", to);
 }
 
 static void
@@ -261,8 +278,7 @@ ports_show_json(const struct ports_linux *s, const struct map_line *line,
 	o = tunnel_status_put(o, "reserved", shares_json(s));
 	o = tunnel_status_put(
 	    o, "line", line != NULL ? show_line_json(s, line) : json_null());
-	o = tunnel_status_put(
-	    o, "applied", json_boolean(port_set_count(&s->before.ours) > 0));
+	o = tunnel_status_put(o, "applied", json_boolean(s->applied));
 	o = tunnel_status_put(o, "until",
 	    t->until_s != 0 ? json_integer((json_int_t)t->until_s)
 			    : json_null());

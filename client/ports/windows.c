@@ -160,11 +160,11 @@ take_exclusion(
 	b = &r->w->before[r->protocol];
 	if (!r->excluding) {
 		memset(&b->kept, 0, sizeof(b->kept));
-		memset(&r->w->winnat[r->protocol], 0, sizeof(b->kept));
+		memset(&b->passing, 0, sizeof(b->passing));
 	}
 	r->excluding = true;
 	port_set_add(high - low + 1 == WINNAT_PORTS && rest[0] != '*'
-			 ? &r->w->winnat[r->protocol]
+			 ? &b->passing
 			 : &b->kept,
 	    (uint16_t)low, (uint16_t)high);
 	return 0;
@@ -217,8 +217,10 @@ ports_windows_parse_state(
 		err = refuse(&r, "the number of ports is missing");
 	if (err == 0 && r.protocol < 0)
 		err = refuse(&r, "not what netsh prints about ports");
-	if (err == 0)
+	if (err == 0) {
+		out->has_state = true;
 		*w = *out;
+	}
 
 free_all:
 	free(out);
@@ -252,6 +254,7 @@ netstat_line(struct ports_windows *w, const char *line)
 		65535, false) < 0)
 		return false;
 	port_set_add(&w->before[protocol].used, (uint16_t)port, (uint16_t)port);
+	w->has_netstat = true;
 	return true;
 }
 
@@ -301,7 +304,7 @@ static void
 winnat(struct command_list *c, const struct ports_windows *w, const char *verb)
 {
 	for (int i = 0; i < PORTS_PROTOCOLS; i++) {
-		if (port_set_count(&w->winnat[i]) == 0)
+		if (port_set_count(&w->before[i].passing) == 0)
 			continue;
 		command_list_add(c, "net %s winnat", verb);
 		return;
@@ -316,7 +319,6 @@ ports_windows_commands(struct command_list *change, struct command_list *revert,
 	winnat(change, w, "stop");
 	for (int i = 0; i < PORTS_PROTOCOLS; i++)
 		exclusions(change, i, &plan[i].keep, true);
-	winnat(change, w, "start");
 	for (int i = 0; i < PORTS_PROTOCOLS; i++) {
 		const struct ports_before *b = &w->before[i];
 
@@ -325,6 +327,7 @@ ports_windows_commands(struct command_list *change, struct command_list *revert,
 		dynamic_range(change, i, plan[i].low, plan[i].high);
 		dynamic_range(revert, i, b->low, b->high);
 	}
+	winnat(change, w, "start");
 	for (int i = 0; i < PORTS_PROTOCOLS; i++)
 		exclusions(revert, i, &plan[i].keep, false);
 }

@@ -19,10 +19,10 @@ enum { PORTS_TCP, PORTS_UDP, PORTS_PROTOCOLS };
 const char *ports_protocol_name(int protocol);
 
 struct ports_windows {
+	/* Passing: what winnat has taken, so far as can be seen: 100 ports, not
+	 * administered. */
 	struct ports_before before[PORTS_PROTOCOLS];
-	/* Of these kept: what winnat has taken, so far as can be seen: 100
-	 * ports, not administered. Not in before.kept. */
-	struct port_set winnat[PORTS_PROTOCOLS];
+	bool has_state, has_netstat; /* else: taken for granted */
 };
 
 /* 49152 to 65535, nothing excluded, nothing in use. */
@@ -43,7 +43,8 @@ int ports_windows_parse_netstat(
 
 /* The commands that change w's state as planned for both protocols, and those
  * that bring it back, each list in its order. Exclusions come first and the
- * range after them, so that no port beside the line's is drawn in between. */
+ * range after them, so that no port beside the line's is drawn in between;
+ * winnat starts when it finds the new range. */
 void ports_windows_commands(struct command_list *change,
     struct command_list *revert, const struct ports_windows *w,
     const struct ports_plan plan[static PORTS_PROTOCOLS]);

@@ -31,6 +31,12 @@ unsigned undo_count(const struct undo *u);
  * net/ipv4/conf/LINK/forwarding stays when ip_forward is on by then. */
 int undo_sysctl(
     struct undo *u, const char *name, const char *value, struct diag *d);
+/* The value that undoing would bring back: false when it would not, for the
+ * sysctl is not as our newest change in this boot and network namespace has
+ * left it. */
+bool undo_sysctl_old(
+    const struct undo *u, const char *name, char *old, size_t cap);
+#define UNDO_SYSCTL_MAX 1024 /* with the zero; longer ones are refused */
 /* Add a policy rule. Undo: remove it. UK_EEXIST: it is there already, and is
  * not journalled (what made it is to be undone first). */
 int undo_rule(struct undo *u, struct netcfg *n, const struct netcfg_rule *r,
@@ -41,8 +47,8 @@ int undo_neigh_proxy(struct undo *u, struct netcfg *n, unsigned index,
     const struct ip_addr *a, struct diag *d);
 /* Undo undo_neigh_proxy() of that address alone, on every link. Returns as
  * undo_all(). */
-int undo_neigh_proxy_remove(struct undo *u, struct netcfg *n,
-    const struct ip_addr *a, struct diag *d);
+int undo_neigh_proxy_remove(
+    struct undo *u, struct netcfg *n, const struct ip_addr *a, struct diag *d);
 /* Put an address of our own on a link (netcfg_addr_add_apart()). Undo: remove
  * it, unless somebody has made it theirs since. UK_EEXIST: it is there already,
  * whoever's it is, and is left alone. */

@@ -14,7 +14,6 @@
 #include "undo_kind.h"
 
 #define SYSCTL_NAME_MAX 200
-#define SYSCTL_VALUE_MAX 1024
 
 static ssize_t
 read_text(const char *path, char *out, size_t cap)
@@ -135,11 +134,11 @@ same_value(const char *a, const char *b)
 int
 undo_sysctl(struct undo *u, const char *name, const char *value, struct diag *d)
 {
-	char path[SYSCTL_NAME_MAX + 16], old[SYSCTL_VALUE_MAX];
+	char path[SYSCTL_NAME_MAX + 16], old[UNDO_SYSCTL_MAX];
 	struct undo_field f[3];
 	int r;
 
-	if (!sysctl_name_ok(name) || strlen(value) >= SYSCTL_VALUE_MAX)
+	if (!sysctl_name_ok(name) || strlen(value) >= UNDO_SYSCTL_MAX)
 		return UK_EINVAL;
 	if (read_text(sysctl_path(name, path), old, sizeof(old)) < 0) {
 		r = -errno;
@@ -164,6 +163,42 @@ undo_sysctl(struct undo *u, const char *name, const char *value, struct diag *d)
 	return 0;
 }
 
+struct old_value {
+	const char *name, *now;
+	char *old;
+	size_t cap;
+	bool ours;
+};
+
+static void
+take_old(void *arg, const struct undo_line *l)
+{
+	const char *name = undo_field_text(&l->field[0]);
+	const char *old = undo_field_text(&l->field[1]);
+	const char *new = undo_field_text(&l->field[2]);
+	struct old_value *v = arg;
+
+	if (name == NULL || old == NULL || new == NULL ||
+	    strcmp(name, v->name) != 0)
+		return;
+	v->ours = same_value(v->now, new) && strlen(old) < v->cap;
+	if (v->ours)
+		strcpy(v->old, old);
+}
+
+bool
+undo_sysctl_old(const struct undo *u, const char *name, char *old, size_t cap)
+{
+	char path[SYSCTL_NAME_MAX + 16], now[UNDO_SYSCTL_MAX];
+	struct old_value v = {name, now, old, cap, false};
+
+	if (!sysctl_name_ok(name) ||
+	    read_text(sysctl_path(name, path), now, sizeof(now)) < 0)
+		return false;
+	undo_pending(u, undo_kind_sysctl.name, take_old, &v);
+	return v.ours;
+}
+
 static bool
 sysctl_in_netns(const struct undo_line *l)
 {
@@ -183,7 +218,7 @@ is_needed_by_others(const char *name)
 {
 	static const char first[] = "net/ipv4/conf/", last[] = "/forwarding";
 	size_t len = strlen(name);
-	char now[SYSCTL_VALUE_MAX];
+	char now[UNDO_SYSCTL_MAX];
 
 	return strncmp(name, first, strlen(first)) == 0 && len > strlen(last) &&
 	       strcmp(name + len - strlen(last), last) == 0 &&
@@ -199,7 +234,7 @@ sysctl_undo(
 	const char *name = undo_field_text(&l->field[0]);
 	const char *old = undo_field_text(&l->field[1]);
 	const char *new = undo_field_text(&l->field[2]);
-	char path[SYSCTL_NAME_MAX + 16], now[SYSCTL_VALUE_MAX];
+	char path[SYSCTL_NAME_MAX + 16], now[UNDO_SYSCTL_MAX];
 	int r;
 
 	(void)w;

@@ -37,10 +37,8 @@ undo_reserved_read(struct port_set *s, struct diag *d)
 	return r;
 }
 
-/* One write of at most a page, or it would not be one change: what comes in a
- * second one is added to what the first has put in place of everything. */
-#define WRITE_MAX 4095
-
+/* Less than a page, or it would not be one change: what comes in a second write
+ * is added to what the first has put in place of everything. */
 static int
 write_list(const struct port_set *s, struct diag *d)
 {
@@ -53,7 +51,7 @@ write_list(const struct port_set *s, struct diag *d)
 		r = os_err_tell(errno, SYSCTL_PATH, "write", d);
 	else if (t.failed)
 		r = UK_ENOMEM;
-	else if (t.len > WRITE_MAX)
+	else if (t.len > UNDO_RESERVED_LIST_MAX + 1)
 		r = UK_ELIMIT;
 	else if (write(fd, t.s, t.len) != (ssize_t)t.len)
 		r = os_err_tell(errno, SYSCTL_PATH, "write", d);
@@ -61,7 +59,7 @@ write_list(const struct port_set *s, struct diag *d)
 		diag_error(d,
 		    SYSCTL_PATH " would be a list of %zu bytes, and the kernel "
 				"takes %d at a time",
-		    t.len, WRITE_MAX);
+		    t.len - 1, UNDO_RESERVED_LIST_MAX);
 	text_fini(&t);
 	if (fd >= 0)
 		close(fd);
@@ -97,20 +95,47 @@ undo_reserved_ports(
 	return r;
 }
 
+/* What is left of ours in a list. Nothing: never made, or undone before. Less
+ * than half: it is somebody else's list, in place of all that was, and what it
+ * happens to share with ours is theirs. Else ours is still in it, with what
+ * others have added, and without what they took out. Returns false when it is
+ * theirs. */
+static bool
+find_ours(struct port_set *left, const struct port_set *added,
+    const struct port_set *now)
+{
+	uint32_t n;
+
+	*left = *added;
+	port_set_and(left, now);
+	n = port_set_count(left);
+	return n == 0 || n >= port_set_count(added) / 2;
+}
+
+struct collector {
+	const struct port_set *now;
+	struct port_set *ours;
+};
+
 static void
 collect(void *arg, const struct undo_line *l)
 {
-	struct port_set one;
+	const struct collector *c = arg;
+	struct port_set added, left;
 
-	if (port_set_parse(&one, l->field[0].b, l->field[0].len) == 0)
-		port_set_or(arg, &one);
+	if (port_set_parse(&added, l->field[0].b, l->field[0].len) == 0 &&
+	    find_ours(&left, &added, c->now))
+		port_set_or(c->ours, &left);
 }
 
 void
-undo_reserved_ours(const struct undo *u, struct port_set *out)
+undo_reserved_ours(
+    const struct undo *u, const struct port_set *now, struct port_set *ours)
 {
-	memset(out, 0, sizeof(*out));
-	undo_pending(u, undo_kind_reserved.name, collect, out);
+	struct collector c = {now, ours};
+
+	memset(ours, 0, sizeof(*ours));
+	undo_pending(u, undo_kind_reserved.name, collect, &c);
 }
 
 static bool
@@ -127,10 +152,6 @@ reserved_describe(const struct undo_line *l, char *out, size_t cap)
 	snprintf(out, cap, "sysctl net/ipv4/ip_local_reserved_ports");
 }
 
-/* Nothing of ours is there: never made, or undone before. Less than half: what
- * is there is somebody else's list, in place of all that was, and what it
- * happens to share with ours is theirs. Else ours is still in it, with what
- * others have added, and without what they took out. */
 static int
 reserved_undo(
     const struct undo_line *l, const struct undo_where *w, struct diag *d)
@@ -147,17 +168,15 @@ reserved_undo(
 	r = undo_reserved_read(&now, d);
 	if (r < 0)
 		return r;
-	left = added;
-	port_set_and(&left, &now);
-	if (port_set_count(&left) == 0)
-		return 0;
-	if (port_set_count(&left) < port_set_count(&added) / 2) {
+	if (!find_ours(&left, &added, &now)) {
 		diag_warn(d,
 		    "the reserved ports of net/ipv4/ip_local_reserved_ports "
 		    "are left: somebody has replaced the list after us");
 		return 0;
 	}
-	port_set_minus(&now, &added);
+	if (port_set_count(&left) == 0)
+		return 0;
+	port_set_minus(&now, &left);
 	return write_list(&now, d);
 }
 

@@ -15,9 +15,12 @@
  * UK_ENOMEM, told to d. */
 int undo_reserved_ports(
     struct undo *u, const struct port_set *ports, struct diag *d);
-/* The ports that pending entries of this boot and network namespace have
- * added. */
-void undo_reserved_ours(const struct undo *u, struct port_set *out);
+/* The ports of a list that undoing would take out of it: by pending entries of
+ * this boot and network namespace. */
+void undo_reserved_ours(
+    const struct undo *u, const struct port_set *now, struct port_set *ours);
+/* Bytes of a list that the kernel takes in one write, without the newline. */
+#define UNDO_RESERVED_LIST_MAX 4094
 /* The list as it is now. Returns 0; errors as above. */
 int undo_reserved_read(struct port_set *s, struct diag *d);
 

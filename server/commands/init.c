@@ -190,7 +190,7 @@ choose_ports(struct choice *to, const struct wishes *w)
 	struct listeners l;
 	unsigned udp, tcp;
 
-	listeners_read(&l);
+	listeners_read(&l, NULL);
 	udp = init_udp_port(&l.udp);
 	tcp = init_tcp_port(&l.tcp);
 	snprintf(to->listen_port, sizeof(to->listen_port), "%u", udp);

@@ -251,7 +251,6 @@ function goals(	w, o)
 	o = "mape"
 	goal("native MAP-E, TCP there", o, "ce", "tcp-there", ">=", 0.6, w)
 	goal("native MAP-E, TCP back", o, "ce", "tcp-back", ">=", 0.6, w)
-	goal("native MAP-E, UDP", o, "ce", "udp", "", 0, w)
 	goal("native MAP-E, connections per second", o, "ce", "crr", "", 0, w)
 	o = "memory"
 	goal("heap for each of 10,000 peers, bytes", o, "ukai", "peers-bytes",

@@ -107,6 +107,9 @@ check "show" says '.dynamic.low == 32768 and .dynamic.count == 28232 and
     (.applied | not) and .until == null' show --ipv6 "$line"
 check "show without a line" says '.line == null' show
 check "plan without a line is told" exits 1 u plan
+check "with what to do" grep -q "no global IPv6 address" "$work/said"
+check "an address of no line" exits 1 u plan --ipv6 2001:db8::1
+check "with what to do, too" grep -q "^What to do" "$work/said"
 check "plan: every port of the line, and the way back" says '
     .before[0].line_ports == 112 and .after[0].line_ports == 240 and
     .commands[0][2] == "net.ipv4.ip_local_reserved_ports='"$gaps"'" and
@@ -114,12 +117,34 @@ check "plan: every port of the line, and the way back" says '
     .refused == null' plan --ipv6 "$line"
 check "plan changes nothing" is "$default "
 
+# What plan prints: for a shell, and for programs.
+u plan --ipv6 "$line" >"$work/text"
+u plan --ipv6 "$line" --json >"$work/plan"
+as_text()
+{
+	in_ns "$a" sh -c "$(sed -n '/^to change/,/^to go/s/^  //p' "$work/text")"
+}
+as_json()
+{
+	in_ns "$a" sh -c "$(jq -r '.revert[] | @sh' "$work/plan")"
+}
+check "its commands, as they are printed" as_text
+check "make the change" is "7488 64847 $gaps"
+check "it is so by others: plan" says '.commands == []' plan --ipv6 "$line"
+check "apply then has nothing to do" says '(.applied | not) and .until == null' \
+    apply --anyway --for 2s --ipv6 "$line"
+check "nor has revert" says '.undone == 0' revert
+check "its commands to go back" as_json
+check "go back" is "$default "
+
 address 192.168.1.2/24
 check "behind a home gateway it does not help" says \
     '(.helps | not) and (.why | test("192.168.1.2.*gateway"))' \
     plan --ipv6 "$line"
 check "and apply refuses" exits 1 u apply --ipv6 "$line"
 check "saying what would do it" grep -q -- --anyway "$work/said"
+check "and as JSON" says '(.applied | not) and (.helps | not)' \
+    apply --ipv6 "$line"
 check "without a trace" is "$default "
 check "a gateway that keeps ports: it helps" says .helps \
     plan --ipv6 "$line" --keeps-ports
@@ -139,6 +164,18 @@ check "show knows who did it" says '.applied and
 check "plan: it is so already" says '.commands == []' plan --ipv6 "$line"
 check "apply again" exits 0 u apply --ipv6 "$line"
 check "changes nothing" is "7488 64847 $gaps"
+# PSID 213, of the same address; an address of another.
+next=240b:10:3f6c:d500::/56
+other=240b:10:3f6d:d400::/56
+check "another line's plan goes back to what was before both" says '
+    .revert[0][2] == "net.ipv4.ip_local_port_range=32768\t60999" and
+    .revert[1][2] == "net.ipv4.ip_local_reserved_ports="' plan --ipv6 "$next"
+check "one whose address is not here is refused" exits 1 u apply --ipv6 "$other"
+check "and the earlier one stays" is "7488 64847 $gaps"
+check "one that helps takes its place" says '.applied' apply --ipv6 "$next"
+check "beginning with its own port" says '.dynamic.low == 7504' show
+check "the first again" exits 0 u apply --ipv6 "$line"
+check "is as it was" is "7488 64847 $gaps"
 check "revert" says '.undone == 2 and .left == 0' revert
 check "as it was" is "$default "
 check "revert again" says '.undone == 0' revert
@@ -185,6 +222,24 @@ check "a plan that would strand it is refused" exits 1 \
 check "and it is named" grep -q "listen on ports of the line.*$first" \
     "$work/said"
 check "nothing is changed" is "$default "
+# 1023 ranges of 4 ports.
+{ head -n 1 "$work/rules"
+  echo test,2001:db8:5::/48,203.0.113.0/28,8,10,4,2001:db8:ffff::1,rfc7597
+} >"$work/many"
+check "more gaps than the kernel takes: refused" exits 1 \
+    u plan --ipv6 2001:db8:5:100::/56 --rules "$work/many"
+check "and why" grep -q "bytes long, and the kernel takes 4094" "$work/said"
+# A range alone, with nothing to reserve.
+check "another line, without gaps" exits 0 \
+    u apply --anyway --for 1h --ipv6 2001:db8:1fb::/50 --rules "$work/rules"
+check "show tells" says '.applied and .reserved == [] and .until > now' show
+check "revert" says '.undone == 1' revert
+# The machine was switched off before the time had come.
+mkdir -p "$work/state"
+echo "ukai-ports-until 1 99999999999" >"$work/state/ports.until"
+check "a restart has undone it: no time is told" says \
+    '(.applied | not) and .until == null' show
+rm "$work/state/ports.until"
 
 # kill -9 somewhere: revert finds its way.
 killed()
@@ -211,6 +266,9 @@ check "show says until when" says \
 check "and then it is as before" eventually 8 is "$default "
 check "without a journal" fails test -e "$work/state/ports.undo"
 check "apply --for, and revert before" exits 0 u apply --for 2s --ipv6 "$line"
+check "another --for takes its place" exits 0 \
+    u apply --for 1h --ipv6 "$line"
+check "until then" says '.reverts_itself and .until > now + 3500' show
 check "revert ends it" exits 0 u revert
 check "a later apply" exits 0 u apply --ipv6 "$line"
 sleep 2.6
@@ -220,13 +278,24 @@ check "as it was at the beginning" is "$default "
 
 check "windows: 64 of 240" says '.before[0].line_ports == 64 and
     (.commands | length) == 30 and (.helps | not) and
+    (.warnings | any(test("--listening"))) and
     .revert[0] == ["netsh", "int", "ipv4", "set", "dynamicport", "tcp",
 	"start=49152", "num=16384", "store=persistent"]' \
     plan --os windows --ipv6 "$line"
 printf '  TCP    0.0.0.0:7680   0.0.0.0:0   LISTENING\r\n' >"$work/netstat"
-check "windows: not over a listener" says \
-    '.after[0].low == 11584 and .after[1].low == 7488' \
+printf '  TCP    0.0.0.0:49664   0.0.0.0:0   LISTENING\r\n' >>"$work/netstat"
+check "windows: not over a listener, nor silent about one inside" says \
+    '.after[0].low == 11584 and .after[1].low == 7488 and
+    .after[0].other_ports == 1 and (.warnings | any(test("49664")))' \
     plan --os windows --ipv6 "$line" --listening "$work/netstat"
 check "windows: bad state is told with its line" exits 2 \
     u plan --os windows --ipv6 "$line" --state "$work/rules"
+printf '%s\n' 'Protocol tcp Port Exclusion Ranges' '5357 5357' '50000 50099' \
+    '53000 53059 *' >"$work/state.txt"
+check "windows: what others have, and winnat" says '
+    .before[0].kept_out == "5357,50000-50099,53000-53059" and
+    .commands[0] == ["net", "stop", "winnat"] and
+    .commands[-1] == ["net", "start", "winnat"] and
+    (.commands | all(.[6] != "startport=53000"))' \
+    plan --os windows --ipv6 "$line" --state "$work/state.txt"
 exit $failed

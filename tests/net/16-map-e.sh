@@ -40,13 +40,16 @@ show()
 	in_ns "$a" "$ukai" map-e show "$@"
 }
 
-# lines PREFIX...: what --json says, in this order.
+# lines PREFIX... [OPTION...]: what --json says, in this order.
 # shellcheck disable=SC2317,SC2329 # called by check
 lines()
 {
-	local want
-	want=$(printf '    "ipv6_prefix": "%s",\n' "$@")
-	show --json >"$work/lines" && [ "$(grep ipv6_prefix "$work/lines")" = \
+	local want=
+	while [[ ${1-} == *:* ]]; do
+		want+=${want:+$'\n'}"    \"ipv6_prefix\": \"$1\","
+		shift
+	done
+	show --json "$@" >"$work/lines" && [ "$(grep ipv6_prefix "$work/lines")" = \
 	    "$want" ] && [ "$(head -1 "$work/lines")" = "[" ]
 }
 
@@ -86,6 +89,11 @@ check "two lines: the one whose CE address is here is first" \
 check "two lines: says that, too" says "on e0: the line's CE address"
 printf 'ipv6_rule_prefix,ipv4_prefix,ea_len\n2001:db8::/40,192.0.2.0/24,16\n' \
     >"$work/rules.csv"
+# RFC 7598: a container with a rule (2001:db8::/40, 192.0.2.0/24, 16 EA bits)
+# and a BR.
+echo 005e 0025 0059 000d 00 10 18 c0000200 28 20010db800 005a 0010 \
+    20010db8ffff00000000000000000001 >"$work/dhcp"
+cut -c1-80 "$work/dhcp" >"$work/cut"
 check "--rules: other rules, other lines" exits 0 show --rules "$work/rules.csv"
 check "and what they say" grep -q "MAP-E line 2001:db8::/56" "$work/said"
 
@@ -96,7 +104,24 @@ check "and how long it must be" grep -q "give a /56" "$work/said"
 check "no address: exit 2" exits 2 show --ipv6 240b:10
 check "IPv4: exit 2" exits 2 show --ipv6 192.0.2.1
 check "an unknown word: exit 2" exits 2 in_ns "$a" "$ukai" map-e shwo
+check "no word: exit 2" exits 2 in_ns "$a" "$ukai" map-e
+check "and which one is missing" grep -q "a word is missing: show" "$work/said"
 check "one word too many: exit 2" exits 2 show "$v6plus"
+check "--rules: an address of none of them: exit 1" \
+    exits 1 show --rules "$work/rules.csv" --ipv6 "$v6plus"
+check "and that the compiled-in ones were left out" \
+    grep -q "Without --rules, the rules that are compiled in" "$work/said"
+check "DHCPv6, in hexadecimal: another line" exits 0 show --dhcp "$work/dhcp"
+check "and what it says" grep -q "MAP-E line 2001:db8::/56" "$work/said"
+check "DHCPv6: an array, also where the line is none of its" \
+    lines "$ocn" "$v6plus" --dhcp /dev/null
+check "DHCPv6, cut short: counted, told" exits 0 show --dhcp "$work/cut" --json \
+    --ipv6 "$ocn"
+check "and which option" grep -q "option 94 is ignored: it is cut short" \
+    "$work/said"
+check "and how many" grep -q "cut: 1 DHCPv6 option made no sense" "$work/said"
+check "--iid without --dhcp: exit 2" exits 2 show --iid rfc7597 --ipv6 "$ocn"
+check "and why" grep -q -e "--iid is about rules by --dhcp" "$work/said"
 printf 'ipv6_rule_prefix,ipv4_prefix,ea_len\n2001:db8::/100,192.0.2.0/24,30\n' \
     >"$work/rules.csv"
 check "a wrong rule: exit 2" exits 2 show --rules "$work/rules.csv"

@@ -353,6 +353,18 @@ check "PostUp is refused: exit 2" up 2
 check "PostUp is refused with a word on it" says "PostUp is refused"
 check "a file that is not there: exit 2" run 2 "$ukai" up -c "$work/none.conf"
 check "an impossible name: exit 2" run 2 "$ukai" up -c "$work/a b.conf"
+check "two files: exit 2" run 2 "$ukai" up -c "$work/$tun.conf" "$tun2.conf"
+check "two files: said" says "one file, not both"
+check "a name, and no such file: exit 2" run 2 "$ukai" up none
+check "a name, and no such file: what a file is" says "/etc/ukai/none.conf"
+for verb in down restore; do
+	check "$verb of two: exit 2" run 2 "$ukai" $verb "$tun" "$tun2"
+	check "$verb of two: said" says "one name, not both $tun and $tun2"
+	check "$verb of a file: exit 2" run 2 "$ukai" $verb "$work/$tun.conf"
+	check "$verb of a file: which name" says "did you mean $tun?"
+	check "$verb -x: exit 2" run 2 "$ukai" $verb -x
+	check "$verb -x: said" says "unknown option -x"
+done
 conf MTU=1000
 check "MTU too small for IPv6: exit 2" up 2
 check "MTU too small for IPv6: said" says "1280"
@@ -527,7 +539,7 @@ check "LocalNetworks: the rest is tunnelled" goes_by 192.0.3.1 "$tun"
 conf Name="$tun2" Address=10.77.0.2/24 DNS= AllowedIPs=10.77.0.0/16 \
     Endpoint=203.0.113.1:51820 PersistentKeepalive= \
     LocalNetworks=192.0.2.0/24 PrivateKey="$(wg genkey)"
-check "a second tunnel" run 0 "$ukai" up -c "$work/$tun2.conf"
+check "a second tunnel, FILE without -c" run 0 "$ukai" up "$work/$tun2.conf"
 check "each has its networks" goes_by 10.77.3.4 "$tun2"
 check "the first has the rest" goes_by 10.78.3.4 "$tun"
 check "down does not guess: exit 2" run 2 "$ukai" down

@@ -180,15 +180,15 @@ completes_verbs()
 {
 	offers "up" ukai u &&
 		offers "restore" ukai re &&
-		offers "join up down status restore device genkey pubkey --help \
---version" ukai "" &&
+		offers "join up down status restore map-e ports device genkey \
+pubkey --help --version" ukai "" &&
 		offers "init serve check status invite clients revoke address \
 limit forward registry restore --help --version" ukai-relay ""
 }
 
 completes_options()
 {
-	offers "--config --foreground --help" ukai up "" &&
+	offers "--config --foreground --help" ukai up -- &&
 		offers "--json" ukai status --j &&
 		offers "--config --background --verbose --help" \
 			ukai-relay serve "" &&
@@ -226,6 +226,7 @@ completes_files()
 	mkdir -p "$folder/sub" && touch "$folder/a.conf" "$folder/a.txt" &&
 		offers "$folder/a.conf $folder/sub" ukai up -c "$folder/" &&
 		offers "$folder/a.conf" ukai up --config = "$folder/a" &&
+		offers "$folder/a.conf $folder/sub" ukai up -f "$folder/" &&
 		offers "$folder/a.conf $folder/sub" \
 			ukai-relay check --config "$folder/"
 }

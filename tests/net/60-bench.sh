@@ -140,6 +140,12 @@ check "two clients on two workers" exits 0 run --hub
 for metric in clients-ratio workers-ratio; do
 	check "hub: $metric" value hub $metric
 done
+check "ukai up as the CE of a MAP-E line" \
+	exits 0 run --map-e --measures tcp-there,tcp-back
+for metric in tcp-there tcp-back tcp-there-cpu; do
+	check "ce: $metric" value ce $metric
+done
+check "its table" said '^\| ratio to bare '
 for program in aead handshake lanes peers vnet; do
 	check "ukai-bench-$program" exits 0 \
 		timeout 60 "$UKAI_BUILD/tests/ukai-bench-$program" 1

@@ -46,10 +46,12 @@ random_bytes(void *buf, size_t len)
 }
 
 static int
-setup(void **state)
+setup_with(void **state, const struct map_rule *fmr)
 {
 	struct lab *l = calloc(1, sizeof(*l));
-	struct ce_conf c = {.ipip6 = {.ports = ports}, .link_mtu = LINE_MTU};
+	struct ce_conf c = {
+	    .ipip6 = {.ports = ports, .fmr = fmr, .n = fmr != NULL},
+	    .link_mtu = LINE_MTU};
 
 	srand(1);
 	assert_int_equal(ip_prefix_parse(&l->lan, "192.168.24.0/24", 15), 0);
@@ -67,6 +69,29 @@ setup(void **state)
 	l->now = 1000 * SEC;
 	*state = l;
 	return 0;
+}
+
+static int
+setup(void **state)
+{
+	return setup_with(state, NULL);
+}
+
+static int
+setup_mesh(void **state)
+{
+	static const struct map_rule rule = {
+	    .ipv6 = {.addr = {.family = FAMILY_V6,
+			 .b = {0x20, 0x01, 0x0d, 0xb8, 0x46}},
+		.bits = 40},
+	    .ipv4 = {.addr = {.family = FAMILY_V4, .b = {192, 0, 2, 0}},
+		.bits = 24},
+	    .ea_len = 16,
+	    .psid_offset = 4,
+	    .psid_len = 8,
+	    .iid = MAP_IID_DRAFT03};
+
+	return setup_with(state, &rule);
 }
 
 static int
@@ -352,7 +377,7 @@ test_stray(void **state)
 	static const uint8_t to[][4] = {{10, 0, 0, 1}, {127, 0, 0, 1},
 	    {169, 254, 1, 1}, {172, 16, 0, 1}, {172, 31, 9, 9},
 	    {192, 168, 1, 1}, {224, 0, 0, 1}, {255, 255, 255, 255},
-	    {0, 0, 0, 0}};
+	    {0, 0, 0, 0}, {100, 64, 0, 1}, {192, 0, 0, 1}};
 	struct shape s = {
 	    .src = other, .dst = far, .proto = 17, .sport = 9, .dport = 99};
 	struct lab *l = *state;
@@ -644,6 +669,95 @@ test_super(void **state)
 	assert_int_equal(dropped(l, MAP_DROP_INNER_MALFORMED), 1);
 }
 
+/* Outer packets from PSID 1 and 2 of 192.0.2.7, with half of a datagram each.
+ */
+static size_t
+write_half(uint8_t *b, const uint8_t *ip, unsigned half, uint8_t psid)
+{
+	const uint8_t ce[16] = {0x20, 0x01, 0x0d, 0xb8, 0x46, 7, psid, 0, 0,
+	    0xc0, 0, 2, 7, 0, psid, 0};
+	size_t at = half == 0 ? 0 : 800, n = half == 0 ? 800 : 208;
+	uint8_t *f = b + 40;
+
+	memcpy(f, ip, 20);
+	memcpy(f + 20, ip + 20 + at, n);
+	store_be16(f + 2, (uint16_t)(20 + n));
+	store_be16(f + 6, half == 0 ? 0x2000 : 100);
+	store_be16(f + 10, 0);
+	store_be16(f + 10, (uint16_t)~plain_sum(0, f, 20));
+	return write_outer(b, ce, map_address, 4, 20 + n);
+}
+
+/* D1, D11: lines that share an address do not complete each other's
+ * datagrams. */
+static void
+test_fragments_by_sender(void **state)
+{
+	static const uint8_t peer[4] = {192, 0, 2, 7};
+	struct lab *l = *state;
+	struct shape s = {.src = pc,
+	    .dst = peer,
+	    .proto = 17,
+	    .sport = 7,
+	    .dport = 4096 + 16};
+	uint8_t ip[1100], b[1100];
+	const uint8_t *told;
+	size_t len;
+
+	outward_shape(l, &s);
+	told = only_outer(l, &len);
+	assert_int_equal(told[24 + 6], 1); /* straight to PSID 1 */
+	s = (struct shape){.src = peer,
+	    .dst = ours,
+	    .proto = 17,
+	    .sport = 4096 + 16,
+	    .dport = load_be16(told + 60),
+	    .payload = 1000};
+	for (uint8_t psid = 2; psid > 0; psid--) {
+		write_ipv4(ip, &s);
+		store_be16(ip + 4, 77);
+		inward(l, b, write_half(b, ip, 0, psid));
+		assert_nothing(l);
+		inward(l, b, write_half(b, ip, 1, 1));
+		if (psid == 1)
+			(void)only_inside(l, &len);
+		else
+			assert_nothing(l);
+		l->now += 20 * SEC;
+		ce_tick(l->ce, l->now);
+	}
+	assert_int_equal(dropped(l, MAP_DROP_FRAGMENT_AGE), 2);
+}
+
+/* The line's MTU may change while it is up, and does not undo what the path
+ * said. */
+static void
+test_link_mtu(void **state)
+{
+	struct shape s = {.src = pc,
+	    .dst = far,
+	    .proto = 17,
+	    .sport = 7,
+	    .dport = 5000,
+	    .payload = 1400,
+	    .df = true};
+	static const uint32_t mtu[] = {1400, 1280, 1500, 1467, 1468};
+	struct lab *l = *state;
+	const uint8_t *told;
+	size_t len;
+
+	for (size_t i = 0; i < ARRAY_LEN(mtu); i++) {
+		ce_set_link_mtu(l->ce, mtu[i]);
+		outward_shape(l, &s);
+		if (mtu[i] >= 1468) {
+			(void)only_outer(l, &len);
+			continue;
+		}
+		told = only_inside(l, &len);
+		assert_int_equal(load_be16(told + 26), mtu[i] - 40);
+	}
+}
+
 static void
 test_ttl(void **state)
 {
@@ -677,6 +791,9 @@ main(void)
 	    T(test_path_mtu),
 	    T(test_super),
 	    T(test_ttl),
+	    T(test_link_mtu),
+	    cmocka_unit_test_setup_teardown(
+		test_fragments_by_sender, setup_mesh, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -116,6 +116,11 @@ test_br(void **state)
 	    {"2001:db8:ffff::1", true},
 	    {"192.0.2.1", false},
 	    {"::", false},
+	    {"::1", false},
+	    {"::2", true},
+	    {"fe7f::1", true},
+	    {"fe80::1", false},
+	    {"fd00::1", true},
 	    {"ff02::1", false},
 	    {"fe00::", true},
 	};

@@ -171,9 +171,10 @@ struct wrong {
 #define GIVEN "ipv6_rule_prefix,ipv4_prefix,ea_len,psid_len,psid\n"
 
 static const struct wrong wrong[] = {
-    {"", 0, 0, 1, "no rule"},
-    {"# nothing\n", 0, 0, 1, "no rule"},
-    {SHORT, 0, 0, 1, "no rule"},
+    {"", 1, 1, 1, "no rule"},
+    {"# nothing\n", 1, 1, 1, "no rule"},
+    {SHORT, 1, 1, 1, "no rule"},
+    {"\n" SHORT "# none\n", 3, 1, 1, "no rule"},
     /* The first line. */
     {ROW, 1, 1, 1, "name the columns"},
     {"a;b;c\n1;2;3\n", 1, 1, 1, "name the columns"},
@@ -198,9 +199,14 @@ static const struct wrong wrong[] = {
     {SHORT A "2001:db9::/40,\"198.51.100.0/24,16\n", 3, 15, 1, "not closed"},
     {SHORT "2001:db8::/40,\"192.0.2.0/24\"x,16\n", 2, 29, 1, "comma"},
     {SHORT "2001:db8::/40,19\"2.0.2.0/24,16\n", 2, 17, 1, "quote inside"},
-    {SHORT "2001:db8::/40,192.0.2.0/24,1\x1b[6\n", 2, 29, 1, "ASCII"},
-    {SHORT "2001:db8::/40,192.0.2.0/24,1\xc3\xa4\n", 2, 29, 1, "ASCII"},
-    {SHORT "2001:db8::/40,192.0.2.0/24,16\x7f\n", 2, 30, 1, "ASCII"},
+    {SHORT "2001:db8::/40,192.0.2.0/24,1\x1b[6\n", 2, 29, 1, "printable"},
+    {SHORT "2001:db8::/40,192.0.2.0/24,1\xc3\n", 2, 29, 1, "UTF-8"},
+    {SHORT "2001:db8::/40,192.0.2.0/24,1\xc3\xa4\n", 2, 28, 1,
+	"ea_len \"1\xc3\xa4\""},
+    /* What Excel saves as CSV in Japan (Shift_JIS). */
+    {"operator," SHORT "\x93\xfa,2001:db8::/40,192.0.2.0/24,16\n", 2, 1, 1,
+	"CSV UTF-8"},
+    {SHORT "2001:db8::/40,192.0.2.0/24,16\x7f\n", 2, 30, 1, "printable"},
     {SHORT "1,2,3,4,5,6,7,8,9,0,1,2,3,4,5,6,7\n", 2, 33, 1, "too many"},
     /* Values. */
     {SHORT ",192.0.2.0/24,16\n", 2, 1, 1, "ipv6_rule_prefix \"\""},
@@ -219,6 +225,9 @@ static const struct wrong wrong[] = {
     {"ipv6_rule_prefix,ipv4_prefix,ea_len,br_address\n"
      "2001:db8::/40,192.0.2.0/24,16,192.0.2.1\n",
 	2, 31, 1, "IPv6 address"},
+    {"ipv6_rule_prefix,ipv4_prefix,ea_len,br_address\n"
+     "2001:db8::/40,192.0.2.0/24,16,fe80::1\n",
+	2, 31, 1, "on the internet"},
     {"ipv6_rule_prefix,ipv4_prefix,ea_len,iid_style\n"
      "2001:db8::/40,192.0.2.0/24,16,draft\n",
 	2, 31, 1, "draft03 or rfc7597"},
@@ -283,6 +292,22 @@ test_wrong(void **state)
 	}
 }
 
+/* Names as the office writes them. */
+static void
+test_japanese(void **state)
+{
+	struct map_rules l;
+
+	(void)state;
+	assert_int_equal(
+	    parse(&l, "source,operator," SHORT "\"\u56de\u7dda,\",\u672c\u793e,"
+		      "2001:db8::/40,192.0.2.0/24,16\n"),
+	    0);
+	assert_string_equal(l.item[0].operator_name, "\u672c\u793e");
+	assert_string_equal(l.item[0].source, "\u56de\u7dda,");
+	map_rules_fini(&l);
+}
+
 /* All mistakes of a file, each at its place; and nobody to tell. */
 static void
 test_all_told(void **state)
@@ -314,7 +339,7 @@ test_all_told(void **state)
 	map_rules_fini(&l);
 	diag_init(&d, NULL);
 	assert_int_equal(map_rules_parse(&l, "\xef\xbb\xbf", 2, &d), UK_EINVAL);
-	assert_non_null(strstr(d.entry[0].text, "ASCII"));
+	assert_non_null(strstr(d.entry[0].text, "UTF-8"));
 }
 
 /* A field of 127 bytes, and one more. */
@@ -581,6 +606,7 @@ main(void)
 	    cmocka_unit_test(test_spellings),
 	    cmocka_unit_test(test_defaults),
 	    cmocka_unit_test(test_wrong),
+	    cmocka_unit_test(test_japanese),
 	    cmocka_unit_test(test_all_told),
 	    cmocka_unit_test(test_long_field),
 	    cmocka_unit_test(test_twin),

@@ -211,12 +211,12 @@ test_foreign_text(void **state)
 	strcpy(r.confidence, "\r");
 	l.rule = &r;
 	o = map_show_json(&l);
-	assert_string_equal(text_of(o, "operator"), "a?[31m????");
+	assert_string_equal(text_of(o, "operator"), "a?[31m\xc3\xa4??");
 	assert_string_equal(text_of(o, "rule_source"), "??");
 	assert_string_equal(text_of(o, "confidence"), "?");
 	json_decref(o);
 	text = print(&l);
-	assert_memory_equal(text, "a?[31m???? line ", 16);
+	assert_memory_equal(text, "a?[31m\xc3\xa4?? line ", 16);
 	assert_non_null(strstr(text, "  known from   ??\n"));
 	assert_non_null(strstr(text, "  how sure     ?\n"));
 	free(text);
@@ -259,7 +259,7 @@ test_text(void **state)
 	    "  BR           2404:9200:225:100::64\n"
 	    "  rule         240b:10::/31 to 106.72.0.0/15, 25 EA bits\n"
 	    "  known from   builtin: RULESRV; SITE; SGAWA; FLETH; JR\n"
-	    "  how sure     official: the operator's own rule server said so\n"
+	    "  how sure     official: the operator said so: its rule server, or DHCPv6\n"
 	    "  PSID         212 (offset 4, length 8)\n"
 	    "  ports        240 of 65536, in 15 ranges of 16\n"
 	    "               7488-7503 11584-11599 ";
@@ -275,6 +275,29 @@ test_text(void **state)
 	assert_non_null(strstr(text, "192.0.2.16/28, all of this line\n"));
 	assert_non_null(strstr(text, "  BR           not known\n"));
 	assert_non_null(strstr(text, "  ports        all 65536\n"));
+	free(text);
+}
+
+/* As many ranges as somebody reads; all that operators use. */
+static void
+test_many_ranges(void **state)
+{
+	struct map_line l = line_of(&builtin, "2400:4050::/56");
+	char *text = print(&l);
+
+	(void)state;
+	assert_non_null(strstr(text, " 64512-64527\n      0 "));
+	assert_null(strstr(text, " more, "));
+	free(text);
+	l.ce.ports = (struct map_ports){7, 8, 3};
+	text = print(&l);
+	assert_non_null(strstr(text, " 33286-33287\n"
+				     "               and 62 more, one every "
+				     "512 ports\n"));
+	free(text);
+	l.ce.ports = (struct map_ports){8, 8, 3};
+	text = print(&l);
+	assert_non_null(strstr(text, "               259 515 "));
 	free(text);
 }
 
@@ -421,6 +444,7 @@ main(void)
 	    cmocka_unit_test(test_foreign_text),
 	    cmocka_unit_test(test_allocation_failures),
 	    cmocka_unit_test(test_text),
+	    cmocka_unit_test(test_many_ranges),
 	    cmocka_unit_test(test_strip),
 	    cmocka_unit_test(test_find),
 	    cmocka_unit_test(test_lines),

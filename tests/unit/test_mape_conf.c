@@ -131,6 +131,10 @@ test_mistakes(void **state)
 		"EA-LENGTH", 3},
 	    {BR "Rule = 2001:db8::/40, 192.0.2.0/24, 16, 12\n", "Rule: ", 3},
 	    {BR "Rule = 2001:db8::/100, 192.0.2.0/24, 40\n", "Rule: ", 3},
+	    {BR RULE "Rule = 2001:db8:1::/48, 198.51.100.0/24, 8\n",
+		"2001:db8:1::/48 overlaps 2001:db8::/40", 4},
+	    {BR RULE "Rule = 2001:db9::/40, 192.0.2.128/25, 15\n",
+		"192.0.2.128/25 overlaps 192.0.2.0/24", 4},
 	    {RULE, "Rule needs BorderRelay", 1},
 	    {"Networks = 2001:db8::/32\n", "IPv4 network", 2},
 	    {"Networks = 0.0.0.0/0\n", "IPv4 network", 2},
@@ -141,6 +145,10 @@ test_mistakes(void **state)
 	    {"Forward = tcp/7488 192.168.24.10\n", "write a port", 2},
 	    {"Forward = tcp/1 10.0.0.1:1\nForward = tcp/1 10.0.0.2:1\n",
 		"port 1 is given away on line 2", 3},
+	    {"Mode = self\nNetworks = 10.0.0.0/8\n"
+	     "Forward = tcp/1 10.0.0.1:1\nForward = tcp/2 192.0.0.2:1\n"
+	     "Forward = tcp/3 11.0.0.1:1\n",
+		"11.0.0.1 is in none of Networks", 6},
 	    {"Sessions = 0\n", "is not a number from 1", 2},
 	    {"HostPorts = 1048577\n", "is not a number from 1", 2},
 	};

@@ -34,7 +34,7 @@ example(void)
 		.inner = {.datagrams = 1},
 		.outer = {.datagrams = 2}},
 	    .address = {.state = CE_CLAIM_HELD, .announced = 3},
-	    .wire = {.offload = true}};
+	    .wire = {.offload = true, .receive_dropped = 11, .split = 12}};
 
 	line = (struct ce_line){
 	    .rule = {.operator_name = "v6plus",
@@ -84,8 +84,8 @@ test_json(void **state)
 		if (!json_equal(json_object_get(o, key), v))
 			fail_msg("%s", key);
 	}
-	/* These, "tcp", "udp", "icmp", "address" and "drops". */
-	assert_int_equal(json_object_size(o), json_object_size(want) + 5);
+	/* These, "tcp", "udp", "icmp", "address", "wire" and "drops". */
+	assert_int_equal(json_object_size(o), json_object_size(want) + 6);
 	assert_int_equal(tunnel_status_number(tcp, "ports_in_use"), 239);
 	assert_int_equal(tunnel_status_number(tcp, "ports_peak"), 240);
 	assert_int_equal(tunnel_status_number(tcp, "sessions"), 280);
@@ -96,6 +96,9 @@ test_json(void **state)
 	    json_object_get(json_object_get(o, "udp"), "busiest")));
 	assert_true(json_is_null(json_object_get(
 	    json_object_get(json_object_get(o, "icmp"), "busiest"), "port")));
+	v = json_object_get(o, "wire");
+	assert_int_equal(tunnel_status_number(v, "receive_dropped"), 11);
+	assert_int_equal(tunnel_status_number(v, "split"), 12);
 	v = json_object_get(o, "drops");
 	assert_int_equal(json_object_size(v), MAP_DROPS - 1);
 	assert_int_equal(tunnel_status_number(v, "nested"), 9);
@@ -145,6 +148,8 @@ test_text(void **state)
 	assert_non_null(strstr(text, "12 s ago"));
 	assert_non_null(strstr(text, "nested: 9\n"));
 	assert_null(strstr(text, "spoofed"));
+	assert_non_null(strstr(text, "too slow: 11\n"));
+	assert_null(strstr(text, "would not take"));
 	free(text);
 	json_decref(o);
 }

@@ -20,60 +20,7 @@
 #include "core/err.h"
 #include "host/undo_reserved.h"
 
-#define SYSCTL "/proc/sys/net/ipv4/ip_local_"
-
-static void
-test_socket_lines(void **state)
-{
-	static const struct {
-		const char *line;
-		uint8_t state;
-		int port; /* -1: not such a socket */
-	} row[] = {
-	    {"   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000", 10,
-		8080},
-	    {"  12: 00000000000000000000000001000000:0016 "
-	     "00000000000000000000000000000000:0000 0A 0",
-		10, 22},
-	    {"   0: 0100007F:1F90 0100007F:0016 01 00000000:00000000", 10, -1},
-	    {"   0: 0100007F:1F90 00000000:0000 07 00000000:00000000", 7, 8080},
-	    {"   0: 0100007F:0000 00000000:0000 07 00000000:00000000", 7, -1},
-	    {"  sl  local_address rem_address   st tx_queue", 10, -1},
-	    {"   0: 0100007F", 10, -1},
-	    {"", 10, -1},
-	};
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
-		uint16_t port;
-		bool is = ports_linux_socket(row[i].line, row[i].state, &port);
-
-		assert_int_equal(is, row[i].port >= 0);
-		if (is)
-			assert_int_equal(port, row[i].port);
-	}
-}
-
-static void
-test_range_text(void **state)
-{
-	static const struct {
-		const char *text;
-		int low; /* -1: refused */
-	} row[] = {{"32768\t60999\n", 32768}, {"1 1", 1}, {"0 65535", 0},
-	    {"2 1", -1}, {"1", -1}, {"1 65536", -1}, {"", -1}, {"12", -1},
-	    {"1 2 3", -1}, {"a b", -1}};
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
-		uint16_t low = 7, high = 7;
-		int r = ports_linux_parse_range(
-		    &low, &high, row[i].text, strlen(row[i].text));
-
-		assert_int_equal(r, row[i].low >= 0 ? 0 : UK_EINVAL);
-		assert_int_equal(low, row[i].low >= 0 ? row[i].low : 7);
-	}
-}
+#define SYSCTL "/proc/sys/net/ipv4/ip_"
 
 static void
 test_claims(void **state)
@@ -177,8 +124,8 @@ make_plan(struct ports_plan *p)
 static void
 reset(void)
 {
-	set("port_range", "32768 60999");
-	set("reserved_ports", "7001,30000-32767\n");
+	set("local_port_range", "32768 60999");
+	set("local_reserved_ports", "7001,30000-32767\n");
 	unlink(journal);
 }
 
@@ -207,8 +154,8 @@ revert(void *arg)
 static void
 assert_before(void)
 {
-	assert_is("port_range", "32768\t60999");
-	assert_is("reserved_ports", "7001,30000-32767");
+	assert_is("local_port_range", "32768\t60999");
+	assert_is("local_reserved_ports", "7001,30000-32767");
 	assert_int_not_equal(access(journal, F_OK), 0);
 }
 
@@ -225,16 +172,60 @@ test_apply(void **state)
 	reset();
 	make_plan(&p);
 	work(&p);
-	assert_is("port_range", "5000\t8063");
-	assert_is("reserved_ports", "5064-7999,30000-32767");
+	assert_is("local_port_range", "5000\t8063");
+	assert_is("local_reserved_ports", "5064-7999,30000-32767");
 	assert_int_equal(undo_open(&u, journal, NULL), 0);
 	assert_int_equal(ports_linux_read(s, u, NULL), 0);
 	assert_memory_equal(&s->before.ours, &p.keep, sizeof(p.keep));
 	assert_int_equal(port_set_count(&s->before.kept), 2769);
 	assert_int_equal(s->before.low, 5000);
+	assert_true(s->applied);
+	assert_int_equal(s->old_low, 32768);
+	assert_int_equal(s->old_high, 60999);
+	/* Somebody has taken both since: neither is ours to undo. */
+	set("local_port_range", "5000 8000");
+	set("local_reserved_ports", "5100-5200\n");
+	assert_int_equal(ports_linux_read(s, u, NULL), 0);
+	assert_false(s->applied);
+	assert_int_equal(s->old_low, 5000);
+	assert_int_equal(s->old_high, 8000);
+	assert_int_equal(port_set_count(&s->before.ours), 0);
+	assert_int_equal(port_set_count(&s->before.kept), 101);
+	set("local_port_range", "5000 8063");
+	set("local_reserved_ports", "5064-7999,30000-32767\n");
 	undo_close(u);
 	revert(NULL);
 	assert_before();
+	/* A range alone: there is nothing to keep out. */
+	memset(&p.keep, 0, sizeof(p.keep));
+	work(&p);
+	assert_int_equal(undo_open(&u, journal, NULL), 0);
+	assert_int_equal(ports_linux_read(s, u, NULL), 0);
+	assert_true(s->applied);
+	undo_close(u);
+	revert(NULL);
+	assert_before();
+	free(s);
+}
+
+/* In a container ports for everybody may begin at 0; a range may not. */
+static void
+test_lowest(void **state)
+{
+	struct ports_linux *s = malloc(sizeof(*s));
+	static const struct {
+		const char *start;
+		uint16_t low_min;
+	} row[] = {{"0", 1}, {"1", 1}, {"2000", 2000}, {"1024", 1024}};
+
+	(void)state;
+	if (!have_netns)
+		skip();
+	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+		set("unprivileged_port_start", row[i].start);
+		assert_int_equal(ports_linux_read(s, NULL, NULL), 0);
+		assert_int_equal(s->limits.low_min, row[i].low_min);
+	}
 	free(s);
 }
 
@@ -269,12 +260,12 @@ test_others_since(void **state)
 		reset();
 		make_plan(&p);
 		work(&p);
-		set("reserved_ports", row[i].list);
+		set("local_reserved_ports", row[i].list);
 		assert_int_equal(undo_open(&u, journal, &d), 0);
 		assert_int_equal(undo_all(u, NULL, &d), 0);
 		undo_close(u);
-		assert_is("reserved_ports", row[i].left);
-		assert_is("port_range", "32768\t60999");
+		assert_is("local_reserved_ports", row[i].left);
+		assert_is("local_port_range", "32768\t60999");
 		assert_int_equal(d.warnings, row[i].warnings);
 	}
 }
@@ -385,7 +376,7 @@ make_folder(void **state)
 {
 	(void)state;
 	have_netns = unshare(CLONE_NEWNET) == 0 &&
-		     access(SYSCTL "reserved_ports", W_OK) == 0;
+		     access(SYSCTL "local_reserved_ports", W_OK) == 0;
 	snprintf(folder, sizeof(folder), "%s/ukai-ports.XXXXXX",
 	    access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
 	if (mkdtemp(folder) == NULL)
@@ -405,11 +396,10 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_socket_lines),
-	    cmocka_unit_test(test_range_text),
 	    cmocka_unit_test(test_claims),
 	    cmocka_unit_test(test_times),
 	    cmocka_unit_test(test_apply),
+	    cmocka_unit_test(test_lowest),
 	    cmocka_unit_test(test_others_since),
 	    cmocka_unit_test(test_list_too_long),
 	    cmocka_unit_test(test_impossible_entries),

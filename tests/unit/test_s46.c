@@ -78,6 +78,7 @@ parse(struct s46 *s, const uint8_t *b, size_t len, struct diag *d)
 /* 2001:db8::/40, 192.0.2.0/24, 16 EA bits: a PSID of 8. */
 #define RULE_HEAD "00 10 18 c0000200 28 20010db800"
 #define RULE "[89 " RULE_HEAD "]"
+#define OTHER_RULE "[89 00 10 18 c6336400 28 20010db900]"
 /* The address is whole by 8 EA bits. */
 #define WHOLE_HEAD "00 08 18 c0000200 28 20010db800"
 
@@ -113,8 +114,8 @@ test_containers(void **state)
 	    {"", 0, 0, 0},
 	    {"[94 " RULE BR "]", 1, 0, 0},
 	    {"[94 " BR RULE "]", 1, 0, 0},
-	    {"[94 " RULE RULE BR "]", 2, 0, 0},
-	    {"[94 " RULE BR "][94 " BR RULE "]", 2, 0, 0},
+	    {"[94 " RULE OTHER_RULE BR "]", 2, 0, 0},
+	    {"[94 " RULE BR "][94 " BR OTHER_RULE "]", 2, 0, 0},
 	    {"[1 0001][94 " RULE BR "][23 ]", 1, 0, 0},
 	    {"[94 " RULE "[17 00]" BR "]", 1, 0, 0},
 	    {"[94 ]", 0, 1, 0},
@@ -227,6 +228,14 @@ test_rules(void **state)
 	}
 	/* One that makes no sense does not take the others with it. */
 	check(&(struct row){"[94 [89 00]" RULE BR "]", 1, 1, 0});
+	/* Of two about one IPv6 prefix the second does not count. */
+	check(&(struct row){"[94 " RULE RULE BR "]", 1, 1, 0});
+	check(&(struct row){"[94 " RULE BR "]"
+			    "[94 [89 00 10 18 c6336400 28 20010db800]" BR "]",
+	    1, 1, 0});
+	check(&(struct row){"[94 " RULE
+			    "[89 00 0f 18 c6336400 29 20010db80000]" BR "]",
+	    2, 0, 0});
 }
 
 static struct map_rule
@@ -393,10 +402,15 @@ test_memory(void **state)
 	struct bytes o = {.len = 0};
 	struct s46 s;
 	struct diag d;
+	char text[512] = "[94 " BR;
 	unsigned n = 0;
 
 	(void)state;
-	put(&o, "[94 " BR RULE RULE RULE RULE RULE RULE RULE RULE RULE "]");
+	for (unsigned i = 1; i < 10; i++)
+		snprintf(text + strlen(text), sizeof(text) - strlen(text),
+		    "[89 00 10 18 c0000200 28 20010db8%02u]", i);
+	strcat(text, "]");
+	put(&o, text);
 	do {
 		fail_at = ++n;
 		if (parse(&s, o.b, o.len, &d) == 0)
@@ -424,6 +438,11 @@ test_decode(void **state)
 	    {" 0 0 5\tE\r\n", "\0\x5e", 10, 2, 0},
 	    {"005eABcd", "\0\x5e\xab\xcd", 8, 4, 0},
 	    {"005", "", 3, 0, UK_EPROTO},
+	    {"0x005e", "\0\x5e", 6, 2, 0},
+	    {" 0X00 5e", "\0\x5e", 8, 2, 0},
+	    {"0x05e", "", 5, 0, UK_EPROTO},
+	    {"0x", "0x", 2, 2, 0},
+	    {"005e0x", "005e0x", 6, 6, 0},
 	    {"\0\x5e\0\0", "\0\x5e\0\0", 4, 4, 0},
 	    {"00 5g", "00 5g", 5, 5, 0},
 	    {"00\0", "00\0", 3, 3, 0},

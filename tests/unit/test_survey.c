@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../server/listeners.h"
 #include "../../server/survey.h"
 #include "core/base.h"
 
@@ -203,47 +202,6 @@ test_sysctl(void **state)
 		    cases[i].off);
 }
 
-/* N1: which ports are somebody's. */
-static void
-test_listeners(void **state)
-{
-	static const char tcp[] =
-	    "  sl  local_address rem_address   st\n"
-	    "   0: 00000000:1F90 00000000:0000 0A 0 0\n"
-	    "   1: 0100007F:1F91 00000000:0000 0A 0 0\n" /* loopback */
-	    "   2: 0A00020F:1F92 01000001:0050 01 0 0\n" /* connected */
-	    "   3: 00000000000000000000000000000000:1F91 "
-	    "00000000000000000000000000000000:0000 0A 0 0\n"
-	    "   4: 00000000000000000000000001000000:1F93 "
-	    "00000000000000000000000000000000:0000 0A 0 0\n"
-	    "   5: 0000000000000000FFFF00000100007F:1F94 "
-	    "00000000000000000000000000000000:0000 0A 0 0\n"
-	    "   6: 00000000:0050 00000000:0000 0A 0 0\n";
-	static const char udp[] = "   0: 00000000:0035 00000000:0000 07 0 0\n"
-				  "   1: 00000000:9C40 00000000:0000 07 0 0\n"
-				  "rubbish\n   2: 00000000:FFFF";
-	struct listeners l = {
-	    .ephemeral_first = 32768, .ephemeral_last = 60999};
-	struct text t = {.s = NULL};
-	struct port_set services;
-
-	(void)state;
-	listeners_parse_tcp(&l.tcp, tcp);
-	listeners_parse_udp(&l.udp, udp);
-	assert_true(port_set_has(&l.udp, 0x9c40));
-	listeners_services(&l, &services);
-	assert_int_equal(listeners_format(&services, 1, 10, &t), 3);
-	assert_string_equal(t.s, "53, 80, 8080-8081");
-	text_clear(&t);
-	assert_int_equal(listeners_format(&services, 54, 1, &t), 2);
-	assert_string_equal(t.s, "80");
-	text_fini(&t);
-	port_set_add(&services, UINT16_MAX, UINT16_MAX);
-	assert_int_equal(listeners_format(&services, 60000, 9, &t), 1);
-	assert_string_equal(t.s, "65535");
-	text_fini(&t);
-}
-
 int
 main(void)
 {
@@ -254,7 +212,6 @@ main(void)
 	    cmocka_unit_test(test_firewalld),
 	    cmocka_unit_test(test_nft),
 	    cmocka_unit_test(test_sysctl),
-	    cmocka_unit_test(test_listeners),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
