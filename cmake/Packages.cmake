@@ -45,6 +45,6 @@ foreach(component client relay)
 		${PROJECT_SOURCE_DIR}/deploy/debian/${package}/postrm)
 endforeach()
 set(CPACK_DEBIAN_RELAY_PACKAGE_SUGGESTS ukai)
-# To know the provisioning server of a MAP-E line by.
-set(CPACK_DEBIAN_CLIENT_PACKAGE_RECOMMENDS ca-certificates)
+# To ask the provisioning server of a MAP-E line, and to know it by.
+set(CPACK_DEBIAN_CLIENT_PACKAGE_RECOMMENDS "libcurl4, ca-certificates")
 include(CPack)

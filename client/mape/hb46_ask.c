@@ -11,10 +11,10 @@
 
 #include <ares.h>
 #include <arpa/nameser.h>
-#include <curl/curl.h>
 
 #include "client/resolve.h"
 #include "core/err.h"
+#include "curl_late.h"
 #include "io/clock.h"
 
 #define NAME "4over6.info"
@@ -35,6 +35,7 @@ struct ask {
 	char *why; /* HB46_WHY_MAX */
 	uint64_t until_ns;
 	ares_channel channel;
+	struct curl_late lib;
 	CURL *curl;
 	char words[CURL_ERROR_SIZE];
 	bool too_long; /* the body */
@@ -316,7 +317,8 @@ is_transient(CURLcode c)
 static int
 transfer_failed(struct ask *a, const char *url, CURLcode c)
 {
-	const char *words = a->words[0] != 0 ? a->words : curl_easy_strerror(c);
+	const char *words =
+	    a->words[0] != 0 ? a->words : a->lib.easy_strerror(c);
 
 	if (c == CURLE_OUT_OF_MEMORY || a->r->body.failed)
 		return UK_ENOMEM;
@@ -360,8 +362,8 @@ resolve_host(struct ask *a, struct text *t, CURLU *u)
 	char *host = NULL, *port = NULL, text[IP_ADDR_TEXT_MAX];
 	int err = UK_ENOMEM;
 
-	if (curl_url_get(u, CURLUPART_HOST, &host, 0) != CURLUE_OK ||
-	    curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) !=
+	if (a->lib.url_get(u, CURLUPART_HOST, &host, 0) != CURLUE_OK ||
+	    a->lib.url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) !=
 		CURLUE_OK)
 		goto free_parts;
 	err = host[0] == '[' ? 0 : find_addresses(a, host);
@@ -373,8 +375,8 @@ resolve_host(struct ask *a, struct text *t, CURLU *u)
 		    ip_addr_format(&a->address[i], text));
 	err = t->failed ? UK_ENOMEM : 0;
 free_parts:
-	curl_free(host);
-	curl_free(port);
+	a->lib.free(host);
+	a->lib.free(port);
 	return err;
 }
 
@@ -386,10 +388,10 @@ set_options(struct ask *a, const char *url, struct curl_slist *resolve)
 	const char *schemes = a->where.verify ? "https" : "https,http";
 	CURLcode bad = CURLE_OK;
 
-	curl_easy_reset(c);
+	a->lib.easy_reset(c);
 	a->words[0] = 0;
 #define SET(option, value)                                                     \
-	(bad = bad ? bad : curl_easy_setopt(c, option, value))
+	(bad = bad ? bad : a->lib.easy_setopt(c, option, value))
 	SET(CURLOPT_URL, url);
 	SET(CURLOPT_RESOLVE, resolve);
 	SET(CURLOPT_PROTOCOLS_STR, schemes);
@@ -423,7 +425,7 @@ transfer(struct ask *a, const char *url, const char *resolve)
 	if (left_ms(a) == 0)
 		return fail(a, UK_EAGAIN, "%s: no answer in time", url);
 	if (resolve != NULL) {
-		list = curl_slist_append(NULL, resolve);
+		list = a->lib.slist_append(NULL, resolve);
 		if (list == NULL)
 			return UK_ENOMEM;
 	}
@@ -431,11 +433,11 @@ transfer(struct ask *a, const char *url, const char *resolve)
 		err = fail(a, UK_ESYS, "libcurl lacks what we need");
 		goto free_list;
 	}
-	c = curl_easy_perform(a->curl);
+	c = a->lib.easy_perform(a->curl);
 	if (c != CURLE_OK)
 		err = transfer_failed(a, url, c);
 free_list:
-	curl_slist_free_all(list);
+	a->lib.slist_free_all(list);
 	return err;
 }
 
@@ -444,12 +446,12 @@ static int
 get(struct ask *a, const char *url)
 {
 	struct text full = {0}, resolve = {0};
-	CURLU *u = curl_url();
+	CURLU *u = a->lib.url();
 	int err = UK_ENOMEM;
 
 	if (u == NULL)
 		return UK_ENOMEM;
-	if (curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK) {
+	if (a->lib.url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK) {
 		err = fail(a, UK_EPROTO, "%s: not an URL", url);
 		goto free_url;
 	}
@@ -459,7 +461,7 @@ get(struct ask *a, const char *url)
 	if (err == 0)
 		err = transfer(a, full.s, resolve.s);
 free_url:
-	curl_url_cleanup(u);
+	a->lib.url_cleanup(u);
 	text_fini(&full);
 	text_fini(&resolve);
 	return err;
@@ -472,7 +474,7 @@ redirected(struct ask *a, char next[static HB46_URL_MAX])
 {
 	char *to = NULL;
 
-	curl_easy_getinfo(a->curl, CURLINFO_REDIRECT_URL, &to);
+	a->lib.easy_getinfo(a->curl, CURLINFO_REDIRECT_URL, &to);
 	if (to == NULL || strlen(to) >= HB46_URL_MAX ||
 	    !hb46_url_ok(to, strlen(to), a->where.verify))
 		return fail(a, UK_EPROTO,
@@ -488,7 +490,7 @@ judge(struct ask *a, const char *url, char next[static HB46_URL_MAX])
 {
 	long status = 0;
 
-	curl_easy_getinfo(a->curl, CURLINFO_RESPONSE_CODE, &status);
+	a->lib.easy_getinfo(a->curl, CURLINFO_RESPONSE_CODE, &status);
 	if (status == 200)
 		return 0;
 	if (status == 307)
@@ -503,11 +505,11 @@ judge(struct ask *a, const char *url, char next[static HB46_URL_MAX])
 }
 
 static void
-take_address(CURL *c, CURLINFO which, struct ip_addr *to)
+take_address(struct ask *a, CURLINFO which, struct ip_addr *to)
 {
 	char *text = NULL;
 
-	curl_easy_getinfo(c, which, &text);
+	a->lib.easy_getinfo(a->curl, which, &text);
 	if (text == NULL || ip_addr_parse(to, text, strlen(text)) < 0)
 		*to = (struct ip_addr){.family = FAMILY_NONE};
 }
@@ -542,8 +544,8 @@ ask(struct ask *a)
 	if (err < 0)
 		return err;
 	memcpy(a->r->url, a->where.url, sizeof(a->r->url));
-	take_address(a->curl, CURLINFO_LOCAL_IP, &a->r->from);
-	take_address(a->curl, CURLINFO_PRIMARY_IP, &a->r->to);
+	take_address(a, CURLINFO_LOCAL_IP, &a->r->from);
+	take_address(a, CURLINFO_PRIMARY_IP, &a->r->to);
 	return 0;
 }
 
@@ -557,11 +559,14 @@ hb46_ask(struct hb46_reply *r, const struct hb46_question *q,
 	    .r = r,
 	    .why = why,
 	    .until_ns = clock_now().mono_ns + timeout};
+	const char *missing;
 	int err;
 
 	*r = (struct hb46_reply){.body = {0}};
 	snprintf(why, HB46_WHY_MAX, "out of memory");
-	a.curl = curl_easy_init();
+	if (curl_late_load(&a.lib, &missing) < 0)
+		return fail(&a, UK_ESYS, "%s", missing);
+	a.curl = a.lib.easy_init();
 	if (a.curl == NULL)
 		return UK_ENOMEM;
 	err = open_channel(&a);
@@ -570,7 +575,7 @@ hb46_ask(struct hb46_reply *r, const struct hb46_question *q,
 	err = ask(&a);
 	ares_destroy(a.channel);
 cleanup_curl:
-	curl_easy_cleanup(a.curl);
+	a.lib.easy_cleanup(a.curl);
 	if (err < 0)
 		hb46_reply_fini(r);
 	return err;

@@ -32,6 +32,7 @@ struct mape {
 	char link[16];
 	struct tun *tun;
 	unsigned ifindex; /* of ukai-map0 */
+	bool down; /* somebody took it down */
 	struct ce *ce;
 	struct wire *wire;
 	struct ce_address *address;
@@ -129,13 +130,33 @@ on_wire(void *arg)
 	forward_all(m);
 }
 
+/* A default route in two halves. */
+static int
+route_all(struct mape *m, struct diag *d)
+{
+	struct netcfg_route r = {
+	    .dst = {.addr = {.family = FAMILY_V4}, .bits = 1},
+	    .ifindex = m->ifindex};
+	int err = netcfg_route_add(m->s.n, &r, d);
+
+	r.dst.addr.b[0] = 128;
+	return err < 0 ? err : netcfg_route_add(m->s.n, &r, d);
+}
+
 static void
 on_event(void *arg)
 {
 	struct mape *m = arg;
+	enum tun_state now = tun_refresh(m->tun);
 
-	if (tun_refresh(m->tun) == TUN_GONE)
+	if (now == TUN_GONE) {
 		interface_gone(m);
+		return;
+	}
+	/* Taken down, it loses its routes. */
+	if (now == TUN_UP && m->down && route_all(m, NULL) == 0)
+		log_msg(LOG_INFO, "%s is up again", MAPE_IFNAME);
+	m->down = now == TUN_DOWN;
 }
 
 static uint32_t
@@ -419,14 +440,8 @@ open_link(struct mape *m, struct diag *d)
 static int
 add_routes(struct mape *m, struct diag *d)
 {
-	struct netcfg_route r = {
-	    .dst = {.addr = {.family = FAMILY_V4}, .bits = 1},
-	    .ifindex = m->ifindex};
-	int err = netcfg_route_add(m->s.n, &r, d);
+	int err = route_all(m, d);
 
-	r.dst.addr.b[0] = 128;
-	if (err == 0)
-		err = netcfg_route_add(m->s.n, &r, d);
 	if (err == 0 && m->s.conf->networks.n > 0)
 		err = undo_sysctl(m->s.undo, "net/ipv4/ip_forward", "1", d);
 	return err;

@@ -153,6 +153,8 @@ nat44_new(struct nat44 **out, const struct nat44_conf *c)
 		err = init_ports(n);
 	if (err == 0) {
 		c->random(n->hash_key, sizeof(n->hash_key));
+		n->hash_key[2] |= 1;
+		n->hash_key[3] |= 1;
 		c->random(n->id, sizeof(n->id));
 		err = add_forwards(n);
 	}
@@ -227,7 +229,8 @@ batch(struct nat44 *n, uint64_t now_ns, struct nat44_packet *p, unsigned count,
 			nat44_look(n, &p[i], out, &f[i]);
 			nat44_index_prefetch(x, f[i].hash);
 		}
-		for (unsigned i = 0; i < m; i++)
+		/* One alone gains nothing by it. */
+		for (unsigned i = 0; i < m && m > 1; i++)
 			nat44_session_prefetch(n, x, f[i].hash);
 		for (unsigned i = 0; i < m; i++) {
 			p[i].verdict = translate(n, &p[i], &f[i], out);
@@ -269,7 +272,7 @@ nat44_expire(struct nat44 *n, uint64_t now_ns)
 		struct nat44_session *s = &n->session[n->hand];
 
 		n->hand = (n->hand + 1) % n->used;
-		if (s->inside != 0 && nat44_session_overdue(n, s, stage) > 0)
+		if (s->inside != 0 && n->now_ns > nat44_session_end(s, stage))
 			nat44_reclaim(n, s);
 	}
 }

@@ -16,6 +16,8 @@
  * Where ports run low for a new session, those that are opening, closed or idle
  * UDP give way by stages, see nat44_timers.h; an established TCP session never
  * does. RST ends a session only after a linger (N8, RFC 7857 2.2).
+ * Where there is no room the packet is dropped without a word, unlike RFC 5508
+ * REQ-8: SYN comes again, and by then there may be a port; an error ends it.
  *
  * ICMP errors pass both ways when what they quote is a live session, and are
  * translated inside (RFC 5508, N7). No ALG (N10). Hairpin (REQ-9). TCP MSS is
@@ -42,6 +44,8 @@ struct nat44_forward {
 struct nat44_conf {
 	uint8_t address[4]; /* the line's IPv4 address */
 	struct map_ports ports;
+	/* An eighth of each is for what is made from inside only, so that SYNs
+	 * to a forward do not take all. */
 	uint32_t sessions_max; /* at most 1 << 20 */
 	uint32_t host_sessions_max; /* of one inside address (N9) */
 	uint32_t host_ports_max; /* its endpoint-independent mappings */
@@ -93,7 +97,7 @@ void nat44_expire(struct nat44 *n, uint64_t now_ns);
 enum { NAT44_TCP, NAT44_UDP, NAT44_ICMP, NAT44_SPACES };
 
 struct nat44_space {
-	uint32_t ports; /* of the set, with a session or a mapping, now */
+	uint32_t ports; /* with a session, a mapping or a forward, now */
 	uint32_t ports_peak;
 	uint32_t sessions;
 	uint32_t mappings; /* endpoint-independent ones */
@@ -114,7 +118,8 @@ struct nat44_stats {
 };
 /* Walks the table: for status, not for packets. */
 void nat44_stats(const struct nat44 *n, struct nat44_stats *out);
-/* Ports that a new session to this destination could have: for policy. */
+/* Ports that nothing holds toward this destination: for policy. Where there is
+ * none a new session may still have one that gives way. */
 uint32_t nat44_ports_left(
     const struct nat44 *n, uint8_t proto, const uint8_t dst[4], uint16_t port);
 

@@ -1,5 +1,12 @@
 #include "nat44_state.h"
 
+/* What is made from outside leaves a part to what is made from inside. */
+static uint32_t
+share(const struct nat44_new *w, uint32_t max)
+{
+	return w->flags & NAT44_FORWARDED ? max - max / 8 : max;
+}
+
 /* Count the new session in the records of its host and its destination, which
  * holds them while room is made. */
 static enum map_drop
@@ -17,10 +24,10 @@ hold(struct nat44 *n, struct nat44_new *w)
 		nat44_host(n, w->host)->last = NAT44_NONE;
 	}
 	struct nat44_host *h = nat44_host(n, w->host);
-	if (++h->node.count > n->conf.host_sessions_max &&
+	if (++h->node.count > share(w, n->conf.host_sessions_max) &&
 	    !nat44_host_room(n, h))
 		return MAP_DROP_HOST_LIMIT;
-	if (!nat44_table_room(n))
+	if (!nat44_table_room(n, share(w, n->conf.sessions_max)))
 		return MAP_DROP_TABLE_FULL;
 	w->dest = nat44_pool_find(n, &n->dests, dest);
 	if (w->dest == NAT44_NONE)

@@ -204,9 +204,12 @@ touch(struct nat44 *n, struct nat44_session *s, const struct nat44_flow *f,
 	s->last_ns = n->now_ns;
 	if (s->mapping != NAT44_NONE)
 		nat44_mapping(n, s->mapping)->last_ns = n->now_ns;
-	if (s->space != NAT44_TCP)
+	if (s->space != NAT44_TCP) {
+		s->flags &= (uint8_t)~NAT44_SEEN_IN;
+		s->flags |= out ? 0 : NAT44_SEEN_IN;
 		return;
-	nat44_tcp_seen(n, s, out, f->tcp_flags);
+	}
+	nat44_tcp_seen(s, out, f->tcp_flags);
 	if (n->conf.mss != 0)
 		nat44_tcp_clamp(f->l4, f->l4_len, n->conf.mss, f->partial);
 }

@@ -24,10 +24,11 @@
 
 enum nat44_flag {
 	NAT44_SEEN_OUT = 1, /* a segment, not RST, went out ... */
-	NAT44_SEEN_IN = 2, /* ... and came in */
+	NAT44_SEEN_IN = 2, /* ... and came in; UDP: the last packet came in */
 	NAT44_OPENED = 4, /* both, and then an ACK without SYN */
 	NAT44_FIN_OUT = 8,
 	NAT44_FIN_IN = 16,
+	NAT44_FINS = NAT44_FIN_OUT | NAT44_FIN_IN,
 	NAT44_RST = 32, /* the last segment was RST */
 	NAT44_FORWARDED = 64, /* made from outside */
 };
@@ -112,7 +113,7 @@ struct nat44 {
 	uint32_t address;
 	uint32_t port_count;
 	uint64_t now_ns;
-	uint8_t hash_key[16];
+	uint64_t hash_key[4]; /* the last two odd */
 
 	void *session_memory;
 	struct nat44_session *session;
@@ -122,6 +123,7 @@ struct nat44 {
 	struct nat44_index by_inside, by_ext;
 	struct nat44_pool dests, hosts, mappings;
 	uint64_t mapping_retry_ns;
+	uint32_t mapping_hand; /* where nat44_host_mapping_room() goes on */
 
 	/* By number of the port. */
 	uint32_t *mapping_of; /* NAT44_NONE */
@@ -205,7 +207,8 @@ nat44_check(uint16_t check, uint16_t delta)
 	return (uint16_t)~nat44_fold((uint32_t)(uint16_t)~check + delta);
 }
 
-/* nat44_index.c. Nobody outside can choose collisions: hashes are keyed. */
+/* nat44_index.c. Nobody can choose collisions: hashes are keyed, and who sends
+ * packets never sees one. */
 uint64_t nat44_hash(const struct nat44 *n, uint64_t near, uint64_t remote);
 /* Room for so many sessions. Returns 0; UK_ENOMEM. */
 int nat44_index_init(struct nat44_index *x, uint32_t sessions);
@@ -264,10 +267,10 @@ uint64_t nat44_dest_key(uint8_t space, uint64_t remote);
 uint64_t nat44_host_key(uint64_t inside);
 
 enum nat44_timer nat44_timer_of(const struct nat44_session *s);
-/* What is idle since last_ns: how far beyond its time; 0: not. */
-uint64_t nat44_overdue(const struct nat44 *n, uint64_t last_ns,
-    enum nat44_timer timer, enum nat44_stage stage);
-uint64_t nat44_session_overdue(const struct nat44 *n,
+/* The last ns of what is idle since last_ns. */
+uint64_t nat44_end(
+    uint64_t last_ns, enum nat44_timer timer, enum nat44_stage stage);
+uint64_t nat44_session_end(
     const struct nat44_session *s, enum nat44_stage stage);
 enum nat44_stage nat44_stage_of(uint32_t taken, uint32_t all);
 
@@ -296,9 +299,9 @@ uint32_t nat44_mapping_add(
 void nat44_mapping_reclaim(struct nat44 *n, uint32_t number);
 void nat44_port_used(struct nat44 *n, uint8_t space, uint16_t port, int more);
 
-/* Make room where it is scarce: what is over by the last stage's times goes.
- * false: nothing could. */
-bool nat44_table_room(struct nat44 *n);
+/* Make room where it is scarce, a table of max sessions or a host's share: what
+ * is over by the last stage's times goes. false: nothing could. */
+bool nat44_table_room(struct nat44 *n, uint32_t max);
 bool nat44_host_room(struct nat44 *n, struct nat44_host *h);
 bool nat44_host_mapping_room(struct nat44 *n, uint32_t host);
 
@@ -322,9 +325,7 @@ enum map_drop nat44_open_inward(
 /* nat44_tcp.c */
 /* May this segment be the first of a session? */
 bool nat44_tcp_opens(uint8_t flags, bool out);
-bool nat44_tcp_closed(const struct nat44_session *s);
-void nat44_tcp_seen(
-    struct nat44 *n, struct nat44_session *s, bool out, uint8_t flags);
+void nat44_tcp_seen(struct nat44_session *s, bool out, uint8_t flags);
 /* A SYN's MSS option is not more than mss. partial: the checksum is not there
  * yet. */
 void nat44_tcp_clamp(uint8_t *tcp, uint32_t len, uint16_t mss, bool partial);

@@ -2,6 +2,8 @@
 
 /* Sessions looked at when room is wanted: bounds what a packet costs. */
 #define SWEEP 256
+/* The same of mappings: all, but where the set is most of an address. */
+#define MAPPING_SWEEP 4096
 /* How long a search that found nothing is not done again. */
 #define RETRY_NS (100 * UK_NS_PER_MS)
 
@@ -74,34 +76,34 @@ nat44_timer_of(const struct nat44_session *s)
 
 	if (s->space == NAT44_ICMP)
 		return NAT44_QUERY;
+	if (s->space == NAT44_UDP && port != 53 && port != 123)
+		return NAT44_UDP_LONG;
 	if (s->space == NAT44_UDP)
-		return port == 53 || port == 123 ? NAT44_UDP_SHORT
-						 : NAT44_UDP_LONG;
-	if (nat44_tcp_closed(s))
-		return NAT44_CLOSED;
+		return s->flags & NAT44_SEEN_IN ? NAT44_ANSWERED
+						: NAT44_UDP_SHORT;
+	if ((s->flags & NAT44_FINS) == NAT44_FINS)
+		return NAT44_ENDED;
+	if (s->flags & NAT44_RST)
+		return NAT44_RESET;
 	return s->flags & NAT44_OPENED ? NAT44_ESTABLISHED : NAT44_OPENING;
 }
 
 uint64_t
-nat44_overdue(const struct nat44 *n, uint64_t last_ns, enum nat44_timer timer,
-    enum nat44_stage stage)
+nat44_end(uint64_t last_ns, enum nat44_timer timer, enum nat44_stage stage)
 {
-	uint64_t end_ns = last_ns + nat44_idle_s[timer][stage] * UK_NS_PER_S;
-
-	return n->now_ns > end_ns ? n->now_ns - end_ns : 0;
+	return last_ns + nat44_idle_s[timer][stage] * UK_NS_PER_S;
 }
 
 uint64_t
-nat44_session_overdue(const struct nat44 *n, const struct nat44_session *s,
-    enum nat44_stage stage)
+nat44_session_end(const struct nat44_session *s, enum nat44_stage stage)
 {
-	return nat44_overdue(n, s->last_ns, nat44_timer_of(s), stage);
+	return nat44_end(s->last_ns, nat44_timer_of(s), stage);
 }
 
 struct nat44_session *
 nat44_alive(const struct nat44 *n, struct nat44_session *s)
 {
-	return s && nat44_session_overdue(n, s, NAT44_ROOMY) == 0 ? s : NULL;
+	return s && n->now_ns <= nat44_session_end(s, NAT44_ROOMY) ? s : NULL;
 }
 
 enum nat44_stage
@@ -345,11 +347,11 @@ nat44_mapping_reclaim(struct nat44 *n, uint32_t number)
 }
 
 bool
-nat44_table_room(struct nat44 *n)
+nat44_table_room(struct nat44 *n, uint32_t max)
 {
 	uint32_t before = n->count;
 
-	if (n->count < n->conf.sessions_max)
+	if (n->count < max)
 		return true;
 	if (n->now_ns < n->table_retry_ns)
 		return false;
@@ -357,7 +359,8 @@ nat44_table_room(struct nat44 *n)
 		struct nat44_session *s = &n->session[n->hand];
 
 		n->hand = (n->hand + 1) % n->used;
-		if (s->inside != 0 && nat44_session_overdue(n, s, NAT44_FULL))
+		if (s->inside != 0 &&
+		    n->now_ns > nat44_session_end(s, NAT44_FULL))
 			nat44_reclaim(n, s);
 	}
 	if (n->count == before)
@@ -379,7 +382,7 @@ nat44_host_room(struct nat44 *n, struct nat44_host *h)
 		struct nat44_session *s = &n->session[at];
 
 		at = s->host_prev;
-		if (nat44_session_overdue(n, s, NAT44_FULL) == 0) {
+		if (n->now_ns <= nat44_session_end(s, NAT44_FULL)) {
 			host_unlink(n, s);
 			host_link(n, s);
 			continue;
@@ -406,7 +409,8 @@ nat44_host_mapping_room(struct nat44 *n, uint32_t host)
 
 	if (n->now_ns < h->retry_ns)
 		return false;
-	for (uint32_t i = 0; i < n->mappings.used; i++) {
+	for (unsigned k = 0; k < MAPPING_SWEEP && k < n->mappings.used; k++) {
+		uint32_t i = n->mapping_hand++ % n->mappings.used;
 		const struct nat44_mapping *m = nat44_mapping(n, i);
 
 		if (m->node.key == 0 || m->host != host ||
@@ -416,7 +420,7 @@ nat44_host_mapping_room(struct nat44 *n, uint32_t host)
 		last_ns = m->last_ns;
 	}
 	if (best == NAT44_NONE ||
-	    nat44_overdue(n, last_ns, NAT44_UDP_LONG, NAT44_FULL) == 0) {
+	    n->now_ns <= nat44_end(last_ns, NAT44_UDP_LONG, NAT44_FULL)) {
 		h->retry_ns = n->now_ns + RETRY_NS;
 		return false;
 	}

@@ -21,27 +21,24 @@ nat44_tcp_opens(uint8_t flags, bool out)
 	return what == SYN || (out && what == ACK);
 }
 
-bool
-nat44_tcp_closed(const struct nat44_session *s)
+static bool
+is_closed(uint8_t flags)
 {
-	uint8_t both = NAT44_FIN_OUT | NAT44_FIN_IN;
-
-	return s->flags & NAT44_RST || (s->flags & both) == both;
+	return flags & NAT44_RST || (flags & NAT44_FINS) == NAT44_FINS;
 }
 
 /* RFC 7857 2.1 and 2.2; the handshake either way round, or both at once (RFC
  * 5382 REQ-2). A RST is not the end: it may be forged, and whoever goes on
  * talking has not heard it (N8). */
 static uint8_t
-after(const struct nat44_session *s, bool out, uint8_t seg)
+after(uint8_t flags, bool out, uint8_t seg)
 {
 	uint8_t both = NAT44_SEEN_OUT | NAT44_SEEN_IN;
-	uint8_t flags = s->flags;
 
 	if (seg & RST)
 		return flags | NAT44_RST;
 	/* The same ports again, for a new connection. */
-	if ((seg & (SYN | ACK)) == SYN && nat44_tcp_closed(s) &&
+	if ((seg & (SYN | ACK)) == SYN && is_closed(flags) &&
 	    (out || flags & NAT44_FORWARDED))
 		flags &= NAT44_FORWARDED;
 	flags &= (uint8_t)~NAT44_RST;
@@ -54,15 +51,9 @@ after(const struct nat44_session *s, bool out, uint8_t seg)
 }
 
 void
-nat44_tcp_seen(
-    struct nat44 *n, struct nat44_session *s, bool out, uint8_t flags)
+nat44_tcp_seen(struct nat44_session *s, bool out, uint8_t flags)
 {
-	bool was = nat44_tcp_closed(s);
-
-	s->flags = after(s, out, flags);
-	/* Its port may be wanted. */
-	if (!was && nat44_tcp_closed(s))
-		nat44_dest(n, s->dest)->retry_ns = 0;
+	s->flags = after(s->flags, out, flags);
 }
 
 static void

@@ -727,6 +727,9 @@ line_changes()
 	ip -n $ns-pc link set eth0 mtu 1500
 	check "and the old one again" eventually 3 \
 	    mtu_is 1460
+	ip -n $ns-pc link set ukai-map0 down
+	ip -n $ns-pc link set ukai-map0 up
+	check "ukai-map0 down and up: goes on" eventually 5 ask_ping $srv
 	ip -n $ns-pc addr add 2001:db8:4635:3400::10/64 dev eth0 nodad
 	ip -n $ns-pc addr change $ours::10/64 dev eth0 nodad preferred_lft 0
 	check "another prefix: it ends" eventually 12 not kill -0 "$up_pid"

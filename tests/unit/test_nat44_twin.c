@@ -50,10 +50,12 @@ idle_limit(const struct twin_session *s, bool last_stage)
 		return 60 * S;
 	if (s->proto == LAB_UDP &&
 	    (s->remote.port == 53 || s->remote.port == 123) && !s->any)
-		return (last_stage ? 10 : 60) * S;
+		return (!last_stage ? 60 : s->back ? 4 : 10) * S;
 	if (s->proto == LAB_UDP)
 		return (last_stage ? 120 : 300) * S;
-	if (s->rst || (s->fin_in && s->fin_out))
+	if (s->fin_in && s->fin_out)
+		return (last_stage ? 4 : 240) * S;
+	if (s->rst)
 		return (last_stage ? 10 : 240) * S;
 	if (s->open)
 		return 7440 * S;
@@ -153,6 +155,8 @@ twin_seen(struct twin *t, struct twin_session *s, bool out, uint8_t flags)
 	s->last = t->now;
 	if (s->proto == LAB_TCP)
 		twin_tcp(s, out, flags);
+	else
+		s->back = !out;
 }
 
 static struct twin_session *
