@@ -111,6 +111,7 @@ run_device(const char *name, unsigned workers)
 	c.ended = on_ended;
 	c.arg = &loop;
 	injected_times(&c.wg.times);
+	service_hold_signals();
 	err = tunnel_open(&t, &loop, &c, &d);
 	if (err) {
 		diag_print(&d, "ukai", stderr);

@@ -159,10 +159,14 @@ mask_signals(int how)
 	sigprocmask(how, &set, NULL);
 }
 
+/* A shell's background processes begin with SIGINT ignored, and what is ignored
+ * does not wait. */
 void
 service_hold_signals(void)
 {
 	mask_signals(SIG_BLOCK);
+	for (size_t i = 0; i < ARRAY_LEN(ends); i++)
+		signal(ends[i], SIG_DFL);
 }
 
 static void

@@ -388,8 +388,8 @@ check "completion: configuration files" completes_files
 check "units start what is installed" units_name_programs
 if command -v systemd-analyze >/dev/null; then
 	check "systemd takes the units" units_verify
-	check "ukai@.service: exposure below 2.5" \
-		exposure ukai@office.service 25
+	check "ukai@.service: exposure below 2.7" \
+		exposure ukai@office.service 27
 	check "ukai-relay.service: exposure below 2.5" \
 		exposure ukai-relay.service 25
 else
