@@ -284,6 +284,14 @@ assert_nothing(struct lab *l)
 	assert_int_equal(n + other, 0);
 }
 
+/* The first one for this reason, and nothing comes of it. */
+static void
+assert_dropped(struct lab *l, enum map_drop why)
+{
+	assert_nothing(l);
+	assert_int_equal(dropped(l, why), 1);
+}
+
 static void
 assert_outer(const uint8_t *b, size_t len, uint8_t next)
 {
@@ -423,40 +431,68 @@ test_hostile(void **state)
 	size_t len = write_ipv4(b + 40, &s);
 
 	inward(l, b, write_outer(b, stranger, map_address, 4, len));
-	assert_int_equal(dropped(l, MAP_DROP_OUTER_SOURCE), 1); /* D1 */
+	assert_dropped(l, MAP_DROP_OUTER_SOURCE); /* D1 */
 	inward(l, b, write_outer(b, br, stranger, 4, len));
-	assert_int_equal(dropped(l, MAP_DROP_OUTER_DESTINATION), 1);
+	assert_dropped(l, MAP_DROP_OUTER_DESTINATION);
 	inward(l, b, write_outer(b, br, map_address, 60, len));
-	assert_int_equal(dropped(l, MAP_DROP_OUTER_HEADER), 1); /* D7 */
+	assert_dropped(l, MAP_DROP_OUTER_HEADER); /* D7 */
 	inward(l, b, write_outer(b, br, map_address, 4, len) - 1);
-	assert_int_equal(dropped(l, MAP_DROP_OUTER_MALFORMED), 1);
+	assert_dropped(l, MAP_DROP_OUTER_MALFORMED);
 	s.dst = private;
 	inward_shape(l, &s);
-	assert_int_equal(dropped(l, MAP_DROP_INNER_DESTINATION), 1); /* D2 */
+	assert_dropped(l, MAP_DROP_INNER_DESTINATION); /* D2 */
 	s = good;
 	s.dport = (uint16_t)(port ^ 16);
 	inward_shape(l, &s);
-	assert_int_equal(dropped(l, MAP_DROP_PORT), 1); /* D2 */
+	assert_dropped(l, MAP_DROP_PORT); /* D2 */
 	s = good;
 	s.src = private;
 	inward_shape(l, &s);
-	assert_int_equal(dropped(l, MAP_DROP_INNER_SOURCE), 1); /* D3 */
+	assert_dropped(l, MAP_DROP_INNER_SOURCE); /* D3 */
 	s = good;
 	s.sport = 5001; /* D4: nobody asked this one, but its address */
 	s.src = (const uint8_t[4]){198, 51, 100, 11};
 	inward_shape(l, &s);
-	assert_int_equal(dropped(l, MAP_DROP_FILTERED), 1);
+	assert_dropped(l, MAP_DROP_FILTERED);
 	s = good;
 	s.proto = 6;
 	s.flags = 2;
 	inward_shape(l, &s);
-	assert_int_equal(dropped(l, MAP_DROP_NO_SESSION), 1); /* D4 */
+	assert_dropped(l, MAP_DROP_NO_SESSION); /* D4 */
 	s = good;
 	s.proto = 4;
 	inward_shape(l, &s);
-	assert_int_equal(dropped(l, MAP_DROP_NESTED), 1); /* D5 */
-	assert_nothing(l);
+	assert_dropped(l, MAP_DROP_NESTED); /* D5 */
+	len = write_outer(b, br, map_address, 4, write_ipv4(b + 40, &good));
+	b[1] |= 3 << 4; /* RFC 6040 4.2: congestion that nobody asked about */
+	inward(l, b, len);
+	assert_dropped(l, MAP_DROP_OUTER_ECN);
 	inward_shape(l, &good);
+	(void)only_inside(l, &len);
+}
+
+/* D7: what the kernel says of a packet from the line is held against it. */
+static void
+test_hostile_header(void **state)
+{
+	struct lab *l = *state;
+	const struct shape s = {.src = far,
+	    .dst = ours,
+	    .proto = 17,
+	    .sport = 5000,
+	    .dport = begin(l, pc, 17, 5000)};
+	uint8_t b[100];
+	size_t len = write_outer(b, br, map_address, 4, write_ipv4(b + 40, &s));
+	struct vnet_packet p = packet(l, b, len);
+
+	p.hdr = (struct vnet_hdr){
+	    .flags = VNET_F_NEEDS_CSUM, .csum_start = 62, .csum_offset = 6};
+	ce_inward(l->ce, l->now, &p, 1);
+	assert_dropped(l, MAP_DROP_INNER_MALFORMED);
+	p = packet(l, b, len);
+	p.hdr = (struct vnet_hdr){
+	    .flags = VNET_F_NEEDS_CSUM, .csum_start = 60, .csum_offset = 6};
+	ce_inward(l->ce, l->now, &p, 1);
 	(void)only_inside(l, &len);
 }
 
@@ -590,12 +626,13 @@ test_path_mtu(void **state)
 	outward_shape(l, &s);
 	told = only_outer(l, &len);
 	memcpy(quoted, told, sizeof(quoted));
-	for (unsigned i = 0; i < 2; i++) {
+	for (unsigned i = 0; i < 3; i++) {
 		n = write_outer(
 		    b, on_the_way, map_address, 58, 8 + sizeof(quoted));
 		memset(b + 40, 0, 8);
 		b[40] = 2;
-		store_be16(b + 46, 1400);
+		/* The last one is about a packet from before, and old news. */
+		store_be16(b + 46, i == 2 ? 1450 : 1400);
 		memcpy(b + 48, quoted, sizeof(quoted));
 		if (i == 0) /* about a packet of somebody else's */
 			b[48 + 8 + 15] ^= 1;
@@ -729,6 +766,37 @@ test_fragments_by_sender(void **state)
 	assert_int_equal(dropped(l, MAP_DROP_FRAGMENT_AGE), 2);
 }
 
+/* D1: a CE speaks for its own ports only, whatever session there is. */
+static void
+test_spoofed(void **state)
+{
+	static const uint8_t peer[4] = {192, 0, 2, 7};
+	struct lab *l = *state;
+	struct shape s = {.src = pc,
+	    .dst = peer,
+	    .proto = 17,
+	    .sport = 7,
+	    .dport = 4096 + 16};
+	uint8_t b[100], ce[16];
+	size_t len;
+
+	outward_shape(l, &s);
+	memcpy(b, only_outer(l, &len), 62);
+	memcpy(ce, b + 24, 16);
+	s = (struct shape){.src = peer,
+	    .dst = ours,
+	    .proto = 17,
+	    .sport = 4096 + 16,
+	    .dport = load_be16(b + 60)};
+	len = write_ipv4(b + 40, &s);
+	ce[6] = ce[14] = 2; /* PSID 2, of the same address */
+	inward(l, b, write_outer(b, ce, map_address, 4, len));
+	assert_dropped(l, MAP_DROP_SPOOFED);
+	ce[6] = ce[14] = 1;
+	inward(l, b, write_outer(b, ce, map_address, 4, len));
+	(void)only_inside(l, &len);
+}
+
 /* The line's MTU may change while it is up, and does not undo what the path
  * said. */
 static void
@@ -786,6 +854,7 @@ main(void)
 	    T(test_there_and_back),
 	    T(test_stray),
 	    T(test_hostile),
+	    T(test_hostile_header),
 	    T(test_too_big),
 	    T(test_fragments),
 	    T(test_path_mtu),
@@ -794,6 +863,7 @@ main(void)
 	    T(test_link_mtu),
 	    cmocka_unit_test_setup_teardown(
 		test_fragments_by_sender, setup_mesh, teardown),
+	    cmocka_unit_test_setup_teardown(test_spoofed, setup_mesh, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
