@@ -571,9 +571,3 @@ ce_stats(const struct ce *c, struct ce_stats *out)
 	for (int i = 0; i < MAP_DROPS; i++)
 		out->drop[i] += out->nat.drop[i];
 }
-
-const struct nat44 *
-ce_nat(const struct ce *c)
-{
-	return c->nat;
-}

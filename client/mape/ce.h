@@ -44,7 +44,7 @@ void ce_free(struct ce *c); /* NULL: no-op */
 
 /* IPv4 packets from inside, with headroom for IPIP6_HLEN, or outer ones from
  * the line. n <= CE_BATCH. Packets are changed in place. What comes of them is
- * had by ce_next() before the next call. */
+ * had by ce_to_line() and ce_to_inside(). */
 void ce_outward(
     struct ce *c, uint64_t now_ns, struct vnet_packet *p, unsigned n);
 void ce_inward(
@@ -71,6 +71,5 @@ struct ce_stats {
 	struct reasm_stats inner, outer;
 };
 void ce_stats(const struct ce *c, struct ce_stats *out);
-const struct nat44 *ce_nat(const struct ce *c);
 
 #endif

@@ -729,7 +729,7 @@ split(struct tun *t, struct fill *f, const struct vnet_hdr *h,
  * copy of one packet, or the room of one super-packet in the slab.
  * Returns false when nothing was read, with errno. */
 static bool
-read_one(struct tun *t, int fd, struct fill *f, struct pbuf *out)
+read_one(struct tun *t, int fd, struct fill *f, void *out)
 {
 	bool in_slab = !t->super;
 	uint8_t *at =
@@ -771,35 +771,13 @@ ready_queues(const struct tun *t, int fd[QUEUES_ALONE])
 	return n > 0 ? (unsigned)n : 0;
 }
 
-int
-tun_read(struct tun *t, struct pbuf *out, unsigned cap)
-{
-	int fd[QUEUES_ALONE];
-	unsigned ready = ready_queues(t, fd), at = t->turn;
-	struct fill f = {0};
-
-	UK_ASSERT(cap == TUN_READ_MAX);
-	while (ready > 0 && f.n < BATCH_PACKETS && f.used < BATCH_BYTES) {
-		at = at < ready ? at : 0;
-		if (read_one(t, fd[at], &f, out)) {
-			at++;
-			continue;
-		}
-		if (f.n == 0 && errno == EBADFD)
-			return UK_ENOENT;
-		fd[at] = fd[--ready];
-	}
-	t->turn = at;
-	return (int)f.n;
-}
-
 /* Read one packet and append it as it is. Returns false when nothing was read,
  * with errno. */
 static bool
-read_one_whole(struct tun *t, int fd, struct fill *f, struct vnet_packet *out)
+read_one_whole(struct tun *t, int fd, struct fill *f, void *out)
 {
 	uint8_t *base = t->slab + f->used;
-	struct vnet_packet *p = &out[f->n];
+	struct vnet_packet *p = (struct vnet_packet *)out + f->n;
 	ssize_t got = read_packet(t, fd, &p->hdr, base + t->headroom);
 	size_t cap;
 
@@ -812,17 +790,19 @@ read_one_whole(struct tun *t, int fd, struct fill *f, struct vnet_packet *out)
 	return true;
 }
 
-int
-tun_read_whole(struct tun *t, struct vnet_packet *out, unsigned cap)
+/* Read the queues in turn, one packet each, until a fair batch is had. */
+static int
+read_queues(struct tun *t, unsigned packets,
+    bool (*read_next)(struct tun *t, int fd, struct fill *f, void *out),
+    void *out)
 {
 	int fd[QUEUES_ALONE];
 	unsigned ready = ready_queues(t, fd), at = t->turn;
 	struct fill f = {0};
 
-	UK_ASSERT(cap == TUN_READ_WHOLE_MAX);
-	while (ready > 0 && f.n < cap && f.used < BATCH_BYTES) {
+	while (ready > 0 && f.n < packets && f.used < BATCH_BYTES) {
 		at = at < ready ? at : 0;
-		if (read_one_whole(t, fd[at], &f, out)) {
+		if (read_next(t, fd[at], &f, out)) {
 			at++;
 			continue;
 		}
@@ -832,6 +812,20 @@ tun_read_whole(struct tun *t, struct vnet_packet *out, unsigned cap)
 	}
 	t->turn = at;
 	return (int)f.n;
+}
+
+int
+tun_read(struct tun *t, struct pbuf *out, unsigned cap)
+{
+	UK_ASSERT(cap == TUN_READ_MAX);
+	return read_queues(t, BATCH_PACKETS, read_one, out);
+}
+
+int
+tun_read_whole(struct tun *t, struct vnet_packet *out, unsigned cap)
+{
+	UK_ASSERT(cap == TUN_READ_WHOLE_MAX);
+	return read_queues(t, cap, read_one_whole, out);
 }
 
 /* Of an interface that is shared the kernel sends a flow's answers to the queue
