@@ -6,16 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
-#include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/pkt_cls.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 
 #include "core/err.h"
+#include "host/bpf.h"
 #include "host/os_err.h"
 #include "ipip6.h"
 
@@ -33,55 +32,24 @@ struct wire_bpf {
 	volatile uint64_t *refused;
 };
 
-/* ---- a few of the instructions that there are ---- */
-
-#define INSN(op, d, s, o, i)                                                   \
-	((struct bpf_insn){.code = (uint8_t)(op),                              \
-	    .dst_reg = (d)&0xfu,                                               \
-	    .src_reg = (s)&0xfu,                                               \
-	    .off = (int16_t)(o),                                               \
-	    .imm = (int32_t)(i)})
-#define MOV_REG(d, s) INSN(BPF_ALU64 | BPF_MOV | BPF_X, d, s, 0, 0)
-#define MOV_IMM(d, i) INSN(BPF_ALU64 | BPF_MOV | BPF_K, d, 0, 0, i)
-#define ADD_IMM(d, i) INSN(BPF_ALU64 | BPF_ADD | BPF_K, d, 0, 0, i)
-#define LOAD(size, d, s, o) INSN(BPF_LDX | BPF_MEM | (size), d, s, o, 0)
-#define STORE(size, d, s, o) INSN(BPF_STX | BPF_MEM | (size), d, s, o, 0)
-#define INCREMENT(d, s) INSN(BPF_STX | BPF_ATOMIC | BPF_DW, d, s, 0, BPF_ADD)
-#define JUMP_EQ(d, i, o) INSN(BPF_JMP | BPF_JEQ | BPF_K, d, 0, o, i)
-#define JUMP_NE(d, i, o) INSN(BPF_JMP | BPF_JNE | BPF_K, d, 0, o, i)
-#define CALL(f) INSN(BPF_JMP | BPF_CALL, 0, 0, 0, f)
-#define EXIT() INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)
-
 #define SKB(field) ((int)offsetof(struct __sk_buff, field))
 /* On the stack: the outer header. */
 #define OUTER (-IPIP6_HLEN)
 #define OUTER_TO(r) MOV_REG(r, BPF_REG_10), ADD_IMM(r, OUTER)
 
 struct program {
-	struct bpf_insn insn[64];
-	unsigned n;
+	struct bpf_code code;
 	/* Jumps to the exits, to be filled in. */
 	unsigned pass[8], passes, refuse[8], refuses;
 };
 
-static void
-add(struct program *p, const struct bpf_insn *insn, size_t n)
-{
-	UK_ASSERT(p->n + n <= ARRAY_LEN(p->insn));
-	memcpy(p->insn + p->n, insn, n * sizeof(*insn));
-	p->n += (unsigned)n;
-}
-
-#define ADD(p, ...)                                                            \
-	add(p, (const struct bpf_insn[]){__VA_ARGS__},                         \
-	    sizeof((const struct bpf_insn[]){__VA_ARGS__}) /                   \
-		sizeof(struct bpf_insn))
+#define ADD(p, ...) BPF_APPEND(&(p)->code, __VA_ARGS__)
 
 static void
 pass_unless(struct program *p, unsigned reg, int32_t value)
 {
 	UK_ASSERT(p->passes < ARRAY_LEN(p->pass));
-	p->pass[p->passes++] = p->n;
+	p->pass[p->passes++] = p->code.n;
 	ADD(p, JUMP_NE(reg, value, 0));
 }
 
@@ -89,15 +57,8 @@ static void
 refuse_unless_0(struct program *p)
 {
 	UK_ASSERT(p->refuses < ARRAY_LEN(p->refuse));
-	p->refuse[p->refuses++] = p->n;
+	p->refuse[p->refuses++] = p->code.n;
 	ADD(p, JUMP_NE(BPF_REG_0, 0, 0));
-}
-
-static void
-jumps_land_here(struct program *p, const unsigned *at, unsigned n)
-{
-	for (unsigned i = 0; i < n; i++)
-		p->insn[at[i]].off = (int16_t)(p->n - at[i] - 1);
 }
 
 static void
@@ -118,11 +79,11 @@ mark_tunneled(struct program *p)
 
 	adjust_room(
 	    p, -IPIP6_HLEN, BPF_F_ADJ_ROOM_FIXED_GSO | ADJ_ROOM_DECAP_L3_IPV4);
-	jump = p->n;
+	jump = p->code.n;
 	ADD(p, JUMP_EQ(BPF_REG_0, 0, 0));
 	adjust_room(p, -IPIP6_HLEN, BPF_F_ADJ_ROOM_FIXED_GSO);
 	refuse_unless_0(p);
-	jumps_land_here(p, &jump, 1);
+	bpf_land_here(&p->code, &jump, 1);
 	adjust_room(p, IPIP6_HLEN,
 	    BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV6);
 	refuse_unless_0(p);
@@ -154,52 +115,13 @@ write_program(struct program *p, unsigned wan, uint32_t mark, int map)
 	    MOV_IMM(BPF_REG_1, wan), MOV_IMM(BPF_REG_2, 0),
 	    MOV_IMM(BPF_REG_3, 0), MOV_IMM(BPF_REG_4, 0),
 	    CALL(BPF_FUNC_redirect_neigh), EXIT());
-	jumps_land_here(p, p->pass, p->passes);
+	bpf_land_here(&p->code, p->pass, p->passes);
 	ADD(p, MOV_IMM(BPF_REG_0, TC_ACT_OK), EXIT());
-	jumps_land_here(p, p->refuse, p->refuses);
-	ADD(p,
-	    INSN(BPF_LD | BPF_DW | BPF_IMM, BPF_REG_1, BPF_PSEUDO_MAP_VALUE, 0,
-		map),
-	    INSN(0, 0, 0, 0, 0), MOV_IMM(BPF_REG_2, 1),
-	    INCREMENT(BPF_REG_1, BPF_REG_2), MOV_IMM(BPF_REG_0, TC_ACT_SHOT),
-	    EXIT());
+	bpf_land_here(&p->code, p->refuse, p->refuses);
+	ADD(p, LOAD_IMM64(BPF_REG_1, BPF_PSEUDO_MAP_VALUE, (uint32_t)map),
+	    MOV_IMM(BPF_REG_2, 1), INCREMENT(BPF_REG_1, BPF_REG_2),
+	    MOV_IMM(BPF_REG_0, TC_ACT_SHOT), EXIT());
 }
-
-static int
-bpf(enum bpf_cmd cmd, union bpf_attr *a)
-{
-	return (int)syscall(SYS_bpf, cmd, a, sizeof(*a));
-}
-
-static int
-load(unsigned wan, uint32_t mark, int map)
-{
-	static const char license[] = "GPL"; /* of what it may call */
-	struct program p = {0};
-	union bpf_attr a = {.prog_type = BPF_PROG_TYPE_SCHED_CLS};
-
-	write_program(&p, wan, mark, map);
-	a.insns = (uintptr_t)p.insn;
-	a.insn_cnt = p.n;
-	a.license = (uintptr_t)license;
-	memcpy(a.prog_name, NAME, sizeof(NAME));
-	return bpf(BPF_PROG_LOAD, &a);
-}
-
-static int
-make_map(void)
-{
-	union bpf_attr a = {.map_type = BPF_MAP_TYPE_ARRAY,
-	    .key_size = 4,
-	    .value_size = sizeof(uint64_t),
-	    .max_entries = 1,
-	    .map_flags = BPF_F_MMAPABLE,
-	    .map_name = NAME};
-
-	return bpf(BPF_MAP_CREATE, &a);
-}
-
-/* ---- its place ---- */
 
 static struct nlmsghdr *
 request(uint8_t *buf, uint16_t type, uint16_t flags, unsigned link,
@@ -277,28 +199,17 @@ open_netlink(void)
 	return NULL;
 }
 
-static void
-close_keeping_errno(int fd)
-{
-	int saved = errno;
-
-	close(fd);
-	errno = saved;
-}
-
-/* This and those below return 0; -1 and errno. */
+/* This and those below return 0; negative errno. */
 static int
 attach(unsigned link, int prog)
 {
 	struct mnl_socket *nl = open_netlink();
-	int r, saved;
+	int r;
 
 	if (nl == NULL)
-		return -1;
-	r = add_filter(nl, link, prog);
-	saved = errno;
+		return -errno;
+	r = add_filter(nl, link, prog) < 0 ? -errno : 0;
 	mnl_socket_close(nl);
-	errno = saved;
 	return r;
 }
 
@@ -306,29 +217,32 @@ static int
 set_up_with(struct wire_bpf *b, int map, unsigned wan, uint32_t mark)
 {
 	void *at = mmap(NULL, sizeof(uint64_t), PROT_READ, MAP_SHARED, map, 0);
+	struct program p = {.passes = 0};
 	int prog, r;
 
 	if (at == MAP_FAILED)
-		return -1;
+		return -errno;
 	b->refused = at;
-	prog = load(wan, mark, map);
+	write_program(&p, wan, mark, map);
+	prog = bpf_load(&p.code, BPF_PROG_TYPE_SCHED_CLS, 0, NAME);
 	if (prog < 0)
-		return -1;
+		return prog;
 	r = attach(b->tun, prog);
-	close_keeping_errno(prog);
+	close(prog);
 	return r;
 }
 
 static int
 set_up(struct wire_bpf *b, unsigned wan, uint32_t mark)
 {
-	int map = make_map();
+	int map = bpf_map_create(
+	    BPF_MAP_TYPE_ARRAY, 4, sizeof(uint64_t), 1, BPF_F_MMAPABLE, NAME);
 	int r;
 
 	if (map < 0)
-		return -1;
+		return map;
 	r = set_up_with(b, map, wan, mark);
-	close_keeping_errno(map);
+	close(map);
 	return r;
 }
 
@@ -345,23 +259,23 @@ wire_bpf_attach(struct wire_bpf **out, unsigned tun, unsigned wan,
     uint32_t mark, struct diag *d)
 {
 	struct wire_bpf *b = calloc(1, sizeof(*b));
-	int e;
+	int r;
 
 	if (b == NULL)
 		return UK_ENOMEM;
 	b->tun = tun;
-	if (set_up(b, wan, mark) == 0) {
+	r = set_up(b, wan, mark);
+	if (r == 0) {
 		*out = b;
 		return 0;
 	}
-	e = errno;
 	free_bpf(b);
 	diag_warn(d,
 	    "super-packets are cut by ukai, which is slower: the kernel would "
 	    "not take a BPF program for that (%s; it wants Linux 5.10, "
 	    "CAP_NET_ADMIN and CAP_BPF)",
-	    strerror(e));
-	return os_err(e);
+	    strerror(-r));
+	return os_err(-r);
 }
 
 void

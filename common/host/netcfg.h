@@ -130,6 +130,12 @@ int netcfg_addr_each(struct netcfg *n,
         uint8_t bits),
     void *arg);
 
+/* Visit the next hops of the default routes in main, of both families:
+ * gateways that the host sends to when no other route fits. One of IPv4 may be
+ * an IPv6 address; one that several routes have is told for each. As above. */
+int netcfg_gateway_each(struct netcfg *n,
+    bool (*visit)(void *arg, const struct ip_addr *gateway), void *arg);
+
 /* Visit the destinations of the host's unicast routes of a family, in every
  * table but the kernel's own of local addresses; as above. */
 int netcfg_route_each(struct netcfg *n, uint8_t family,

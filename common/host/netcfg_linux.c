@@ -1030,3 +1030,138 @@ netcfg_route_each(struct netcfg *n, uint8_t family,
 	h->nlmsg_flags = NLM_F_DUMP;
 	return dump_result(talk(n, h, &v));
 }
+
+struct gateway_walk {
+	bool (*visit)(void *arg, const struct ip_addr *gateway);
+	void *arg;
+	uint32_t table;
+	struct ip_addr gateway; /* of the route or next hop being read */
+	bool stopped;
+};
+
+static void
+gateway_tell(struct gateway_walk *w)
+{
+	if (!w->stopped && w->gateway.family != FAMILY_NONE)
+		w->stopped = !w->visit(w->arg, &w->gateway);
+	w->gateway = (struct ip_addr){.family = FAMILY_NONE};
+}
+
+/* RTA_VIA: a family, then an address of it; of IPv4 by IPv6, RFC 8950. */
+static void
+via_take(struct ip_addr *to, const struct nlattr *a)
+{
+	const struct rtvia *via = mnl_attr_get_payload(a);
+	size_t len = mnl_attr_get_payload_len(a);
+	uint8_t family;
+
+	if (len < sizeof(*via) ||
+	    (via->rtvia_family != AF_INET && via->rtvia_family != AF_INET6))
+		return;
+	family = via->rtvia_family == AF_INET ? FAMILY_V4 : FAMILY_V6;
+	if (len - sizeof(*via) != addr_len(family))
+		return;
+	to->family = family;
+	memcpy(to->b, via->rtvia_addr, addr_len(family));
+}
+
+static int
+hop_attr(const struct nlattr *a, void *arg)
+{
+	struct gateway_walk *w = arg;
+
+	if (mnl_attr_get_type(a) == RTA_GATEWAY)
+		addr_take(&w->gateway, a);
+	else if (mnl_attr_get_type(a) == RTA_VIA)
+		via_take(&w->gateway, a);
+	return MNL_CB_OK;
+}
+
+/* RTA_MULTIPATH: next hops, each with attributes of its own. */
+static void
+hops_take(struct gateway_walk *w, const struct nlattr *a)
+{
+	const uint8_t *b = mnl_attr_get_payload(a);
+	size_t left = mnl_attr_get_payload_len(a);
+
+	while (left >= sizeof(struct rtnexthop)) {
+		const struct rtnexthop *hop = (const void *)b;
+		size_t len = hop->rtnh_len;
+		size_t whole =
+		    (len + RTNH_ALIGNTO - 1) / RTNH_ALIGNTO * RTNH_ALIGNTO;
+
+		if (len < sizeof(*hop) || len > left)
+			return;
+		mnl_attr_parse_payload(
+		    hop + 1, len - sizeof(*hop), hop_attr, w);
+		gateway_tell(w);
+		if (whole >= left)
+			return;
+		b += whole;
+		left -= whole;
+	}
+}
+
+static int
+default_route_attr(const struct nlattr *a, void *arg)
+{
+	struct gateway_walk *w = arg;
+
+	if (mnl_attr_get_type(a) == RTA_TABLE &&
+	    mnl_attr_get_payload_len(a) >= sizeof(w->table))
+		w->table = mnl_attr_get_u32(a);
+	return hop_attr(a, arg);
+}
+
+static int
+multipath_attr(const struct nlattr *a, void *arg)
+{
+	if (mnl_attr_get_type(a) == RTA_MULTIPATH)
+		hops_take(arg, a);
+	return MNL_CB_OK;
+}
+
+static void
+default_route_visit(void *arg, const struct nlmsghdr *h)
+{
+	const struct rtmsg *m = mnl_nlmsg_get_payload(h);
+	struct gateway_walk *w = arg;
+
+	if (h->nlmsg_type != RTM_NEWROUTE ||
+	    mnl_nlmsg_get_payload_len(h) < sizeof(*m) ||
+	    m->rtm_type != RTN_UNICAST || m->rtm_dst_len != 0)
+		return;
+	w->table = m->rtm_table;
+	w->gateway = (struct ip_addr){.family = FAMILY_NONE};
+	mnl_attr_parse(h, sizeof(*m), default_route_attr, w);
+	if (w->table != RT_TABLE_MAIN)
+		return;
+	gateway_tell(w);
+	mnl_attr_parse(h, sizeof(*m), multipath_attr, w);
+}
+
+static int
+gateway_dump(struct netcfg *n, int family, struct gateway_walk *w)
+{
+	_Alignas(struct nlmsghdr) uint8_t buf[REQUEST_SIZE];
+	struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
+	struct rtmsg *m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
+	struct visitor v = {default_route_visit, w};
+
+	h->nlmsg_type = RTM_GETROUTE;
+	h->nlmsg_flags = NLM_F_DUMP;
+	m->rtm_family = (uint8_t)family;
+	/* Filtered by the kernel where it can. */
+	mnl_attr_put_u32(h, RTA_TABLE, RT_TABLE_MAIN);
+	return dump_result(talk(n, h, &v));
+}
+
+int
+netcfg_gateway_each(struct netcfg *n,
+    bool (*visit)(void *arg, const struct ip_addr *gateway), void *arg)
+{
+	struct gateway_walk w = {.visit = visit, .arg = arg};
+	int r = gateway_dump(n, AF_INET, &w);
+
+	return r == 0 && !w.stopped ? gateway_dump(n, AF_INET6, &w) : r;
+}

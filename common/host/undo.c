@@ -26,6 +26,9 @@ static const struct undo_kind *const kinds[] = {
     &undo_kind_addr,
     &undo_kind_file,
     &undo_kind_reserved,
+    &undo_kind_cgroup,
+    &undo_kind_cgroup_program,
+    &undo_kind_table,
 };
 
 struct entry {

@@ -68,6 +68,11 @@ int undo_file(struct undo *u, const char *path, const void *bytes, size_t len,
 /* Undo undo_file() of that path alone. Returns as undo_all(). */
 int undo_file_restore(struct undo *u, const char *path, struct diag *d);
 
+/* The nftables table "inet NAME" will be there, without an owner: call this
+ * first. Nothing is made here, and a second call for the same name adds
+ * nothing. Undo: delete the table, unless somebody owns it. */
+int undo_table(struct undo *u, const char *name, struct diag *d);
+
 /* Undo everything, last first. What cannot be undone stays in the journal
  * with an error in d; what somebody else has changed since is left and
  * forgotten with a warning. Returns 0; UK_ESYS when something stayed. */

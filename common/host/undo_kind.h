@@ -38,6 +38,9 @@ extern const struct undo_kind undo_kind_neigh;
 extern const struct undo_kind undo_kind_addr;
 extern const struct undo_kind undo_kind_file;
 extern const struct undo_kind undo_kind_reserved;
+extern const struct undo_kind undo_kind_cgroup;
+extern const struct undo_kind undo_kind_cgroup_program;
+extern const struct undo_kind undo_kind_table;
 
 #define UNDO_DESCRIBE_MAX 200
 

@@ -48,6 +48,12 @@ struct ctl_conf {
  * the loop's next turn. */
 int ctl_open(struct ctl **c, uv_loop_t *loop, const struct ctl_conf *conf,
     struct diag *d);
+/* An answer that comes later: append to what is sent to the connection that
+ * open() gave this session, which must not have been closed. The line's own
+ * call has answered nothing; lines that come meanwhile are handled as ever.
+ * text NULL: there is no memory for it; the connection is closed. */
+void ctl_tell(struct ctl *c, const void *session, const char *text, size_t len);
+
 /* Closes all connections and removes the socket if it is still ours. Answers
  * that wait are sent as far as that goes at once. Called from handler.line,
  * that connection is closed, and its session with it, when the handler has

@@ -640,6 +640,23 @@ close_fd:
 }
 
 void
+ctl_tell(struct ctl *c, const void *session, const char *text, size_t len)
+{
+	struct client *cl = c->clients;
+
+	while (cl != NULL && cl->session != session)
+		cl = cl->next;
+	UK_ASSERT(cl != NULL);
+	if (text != NULL)
+		text_append(&cl->out, text, len);
+	else
+		cl->out.failed = true;
+	cl->heard_ns = clock_now().mono_ns;
+	if (!cl->writing && !cl->handling)
+		client_flush(cl);
+}
+
+void
 ctl_close(struct ctl *c)
 {
 	struct client *next;

@@ -227,6 +227,7 @@ route_one(struct wg_device *d, uint64_t now_ns, struct wg_tx *tx,
 		tx->rejected[tx->nrejected++] = *packet;
 		return;
 	}
+	p->tx_data++;
 	take_way(d, w, p, now_ns);
 	if (w->session && w->session->send_counter >= WG_REJECT_AFTER_MESSAGES)
 		w->session = NULL;

@@ -409,6 +409,8 @@ wg_peer_info(const struct wg_peer *p, uint64_t now_ns, struct wg_peer_info *out)
 	    .keepalive_s = p->timers.persistent_s,
 	    .rx_bytes = p->rx_bytes,
 	    .tx_bytes = p->tx_bytes,
+	    .tx_data = p->tx_data,
+	    .handshakes = p->handshakes,
 	    .last_handshake_wall_ns = p->last_handshake_wall_ns,
 	    .session = wg_peer_sender(p, wg_now_ns(p->device, now_ns)) != NULL,
 	    .allowed_count = p->allowed.count,

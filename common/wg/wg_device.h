@@ -129,6 +129,12 @@ void wg_peer_set_psk(struct wg_peer *p, const struct wg_key *psk);
 void wg_peer_set_endpoint(struct wg_peer *p, const struct endpoint *e);
 /* 0: off. Turned on: a keepalive at once. */
 void wg_peer_set_keepalive(struct wg_peer *p, uint16_t seconds);
+/* See whether it answers: begin a handshake although a session lives, and
+ * although REKEY_TIMEOUT has not passed since the last one began, but not
+ * within WG_ASK_INTERVAL of that: nothing happens then. The session stays in
+ * use until the new one is there; timers and retries go on as if nothing had
+ * been asked, until the answer, which ends them as any. */
+void wg_peer_ask(struct wg_peer *p);
 /* Greatest stamp accepted from the peer, kept across restarts like our own. */
 void wg_peer_stamp(const struct wg_peer *p, uint8_t stamp[WG_STAMP_LEN]);
 void wg_peer_set_stamp(struct wg_peer *p, const uint8_t stamp[WG_STAMP_LEN]);
@@ -149,6 +155,8 @@ struct wg_peer_info {
 	struct endpoint endpoint; /* FAMILY_NONE: unknown */
 	uint16_t keepalive_s;
 	uint64_t rx_bytes, tx_bytes; /* UDP payloads of authentic messages */
+	uint64_t tx_data; /* packets from the host: sent, or in its queue */
+	uint64_t handshakes; /* completed, both roles */
 	uint64_t last_handshake_wall_ns; /* 0: never */
 	bool session; /* a session is usable now */
 	uint32_t allowed_count;

@@ -254,8 +254,9 @@ next_stamp(struct wg_peer *p, uint64_t wall_ns)
 	wg_stamp_next(p->sent_stamp, wall_ns);
 }
 
-bool
-wg_handshake_initiate(struct wg_peer *p, struct uk_time now, struct wg_own *own)
+/* It takes the place of a handshake that is not answered yet. */
+static bool
+initiation(struct wg_peer *p, struct uk_time now, struct wg_own *own)
 {
 	struct wg_device *d = p->device;
 	struct wg_initiation *msg = (void *)own->room;
@@ -263,8 +264,7 @@ wg_handshake_initiate(struct wg_peer *p, struct uk_time now, struct wg_own *own)
 	uint8_t index[4];
 	int err;
 
-	if (!d->has_identity || p->endpoint.addr.family == FAMILY_NONE ||
-	    !wg_timers_may_initiate(&p->timers, &d->conf.times, now.mono_ns))
+	if (!d->has_identity || p->endpoint.addr.family == FAMILY_NONE)
 		return false;
 	blake2s_begin(d->b2s);
 	wg_peer_know(p);
@@ -286,12 +286,39 @@ wg_handshake_initiate(struct wg_peer *p, struct uk_time now, struct wg_own *own)
 	wg_peer_add_index(p, &p->handshake_index, index);
 	wg_cookie_sign(d->b2s, &p->cookie, &p->cookie_keys, now.mono_ns,
 	    own->room, sizeof(*msg));
-	wg_timers_initiated(
-	    &p->timers, &d->conf.times, now.mono_ns, wg_jitter(d));
-	wg_peer_sent(p, sizeof(*msg), now.mono_ns);
-	wg_peer_rearm(p);
 	own->dgram.buf =
 	    pbuf_make(own->room, sizeof(own->room), 0, sizeof(*msg));
 	wg_own_address(own, &p->endpoint, index, HANDSHAKE_TOS);
+	return true;
+}
+
+bool
+wg_handshake_initiate(struct wg_peer *p, struct uk_time now, struct wg_own *own)
+{
+	struct wg_device *d = p->device;
+
+	if (!wg_timers_may_initiate(&p->timers, &d->conf.times, now.mono_ns) ||
+	    !initiation(p, now, own))
+		return false;
+	wg_timers_initiated(
+	    &p->timers, &d->conf.times, now.mono_ns, wg_jitter(d));
+	wg_peer_sent(p, own->dgram.buf.len, now.mono_ns);
+	wg_peer_rearm(p);
+	return true;
+}
+
+/* Keepalives stay due: what is lost now says to nobody that we live. As with
+ * any retry, the local address may be why the last one had no answer. */
+bool
+wg_handshake_ask(struct wg_peer *p, struct uk_time now, struct wg_own *own)
+{
+	if (!wg_timers_may_ask(&p->timers, now.mono_ns))
+		return false;
+	if (p->handshake_index.used)
+		p->endpoint.src.family = FAMILY_NONE;
+	if (!initiation(p, now, own))
+		return false;
+	wg_timers_asked(&p->timers, now.mono_ns);
+	p->tx_bytes += own->dgram.buf.len;
 	return true;
 }

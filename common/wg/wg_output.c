@@ -114,6 +114,10 @@ serve(struct wg_peer *p, struct uk_time now, struct wg_own *own)
 		p->wishes &= ~(unsigned)WG_WISH_INITIATE;
 		return wg_handshake_initiate(p, now, own);
 	}
+	if (p->wishes & WG_WISH_ASK) {
+		p->wishes &= ~(unsigned)WG_WISH_ASK;
+		return wg_handshake_ask(p, now, own);
+	}
 	if (!s || p->endpoint.addr.family == FAMILY_NONE) {
 		p->wishes = 0;
 		if (!s)

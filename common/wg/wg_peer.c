@@ -67,6 +67,12 @@ wg_peer_want_session(struct wg_peer *p, bool retry, uint64_t now_ns)
 }
 
 void
+wg_peer_ask(struct wg_peer *p)
+{
+	wg_peer_wish(p, WG_WISH_ASK);
+}
+
+void
 wg_peer_add_index(struct wg_peer *p, struct wg_index *i, const uint8_t wire[4])
 {
 	i->peer = p;
@@ -271,5 +277,6 @@ wg_peer_completed(struct wg_peer *p, struct uk_time now)
 {
 	wg_timers_handshake_complete(&p->timers);
 	p->last_handshake_wall_ns = now.wall_ns;
+	p->handshakes++;
 	p->device->stats.handshakes++;
 }

@@ -28,6 +28,7 @@ enum wg_wish {
 	WG_WISH_INITIATE = 1,
 	WG_WISH_KEEPALIVE = 2,
 	WG_WISH_FLUSH = 4,
+	WG_WISH_ASK = 8,
 };
 
 struct wg_peer {
@@ -63,6 +64,7 @@ struct wg_peer {
 	unsigned queued;
 
 	uint64_t rx_bytes, tx_bytes;
+	uint64_t tx_data, handshakes; /* as in wg_peer_info */
 	uint64_t last_handshake_wall_ns;
 };
 
@@ -180,6 +182,9 @@ int wg_handshake_next(
     struct wg_device *d, struct uk_time now, struct wg_own *own);
 /* Make an initiation. False: it may not or cannot be made now. */
 bool wg_handshake_initiate(
+    struct wg_peer *p, struct uk_time now, struct wg_own *own);
+/* The same, to see whether there is an answer. */
+bool wg_handshake_ask(
     struct wg_peer *p, struct uk_time now, struct wg_own *own);
 
 /* ---- wg_data.c ---- */

@@ -32,6 +32,7 @@ wg_timers_stop(struct wg_timers *t)
 	t->retries = 0;
 	t->another_keepalive = false;
 	t->ever_initiated = false;
+	t->ever_asked = false;
 }
 
 void
@@ -123,6 +124,21 @@ wg_timers_may_initiate(
 {
 	return !t->ever_initiated ||
 	       now_ns >= t->initiated_ns + c->rekey_timeout_ns;
+}
+
+bool
+wg_timers_may_ask(const struct wg_timers *t, uint64_t now_ns)
+{
+	return (!t->ever_initiated ||
+		   now_ns >= t->initiated_ns + WG_ASK_INTERVAL) &&
+	       (!t->ever_asked || now_ns >= t->asked_ns + WG_ASK_INTERVAL);
+}
+
+void
+wg_timers_asked(struct wg_timers *t, uint64_t now_ns)
+{
+	t->asked_ns = now_ns;
+	t->ever_asked = true;
 }
 
 uint64_t

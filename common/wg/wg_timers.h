@@ -8,6 +8,9 @@
  *   zero keys    no new session for three of its lives: wipe everything
  *   persistent   the user wants a packet at least this often
  *
+ * Beside these a peer may be asked whether it answers, by an initiation that
+ * nobody waits for: it moves no deadline, and counts as no retry.
+ *
  * Pure; memory: caller's. jitter_ns arguments: random, 0..WG_JITTER_MAX; kept
  * until the next one, so that no packet costs randomness. */
 #ifndef UKAI_WG_TIMERS_H
@@ -16,6 +19,10 @@
 #include "core/base.h"
 
 #define WG_JITTER_MAX (333 * UK_NS_PER_MS)
+
+/* Between an initiation and one that only asks. An answer to the former that
+ * takes longer is lost: there is one handshake at a time. */
+#define WG_ASK_INTERVAL (350 * UK_NS_PER_MS)
 
 /* The constants of the whitepaper, section 6.1; tests inject others. */
 struct wg_times {
@@ -43,6 +50,8 @@ struct wg_timers {
 	uint16_t persistent_s;  /* 0: off */
 	uint64_t initiated_ns;  /* last initiation sent */
 	bool ever_initiated;    /* initiated_ns holds */
+	uint64_t asked_ns;      /* the same, of those that only ask */
+	bool ever_asked;
 	uint64_t jitter_ns;
 };
 
@@ -74,6 +83,10 @@ void wg_timers_handshake_complete(struct wg_timers *t);
 /* May an initiation be sent now (at least REKEY_TIMEOUT after the last)? */
 bool wg_timers_may_initiate(
     const struct wg_timers *t, const struct wg_times *c, uint64_t now_ns);
+/* May one be sent to ask, WG_ASK_INTERVAL after the last of either kind? It
+ * was: nothing else is to be called. */
+bool wg_timers_may_ask(const struct wg_timers *t, uint64_t now_ns);
+void wg_timers_asked(struct wg_timers *t, uint64_t now_ns);
 /* One was wanted and may not be sent yet: look again when it may, unless the
  * retry of the last one does that. A handshake that completes in the meantime,
  * as after our answer to the peer's, takes it back. */

@@ -4,7 +4,8 @@
  *   no packet is delivered twice, none altered, none that was not sent;
  *   with the network whole again packets pass both ways within 15 s;
  *   sessions are renewed about every 120 s, and nothing is lost by it;
- *   without traffic there is silence.
+ *   without traffic there is silence;
+ *   asking all the time whether somebody answers costs no packet.
  * Everything follows from a seed. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,6 +29,7 @@ struct weather {
 	unsigned loss, twice, corrupt; /* per mille */
 	uint64_t delay_ns, spread_ns;
 	bool traffic;
+	uint64_t ask_ns; /* a asks b so often; 0: never */
 };
 
 static const struct weather whole = {.delay_ns = LAB_MS(20), .traffic = true};
@@ -68,7 +70,7 @@ static struct {
 	struct flight flight[FLIGHTS];
 	unsigned flights;
 	struct side a, b;
-	uint64_t next_send_ns;
+	uint64_t next_send_ns, next_ask_ns;
 	uint64_t datagrams;
 	uint64_t rng;
 } w;
@@ -230,6 +232,15 @@ tick(struct side *s)
 	drain(s);
 }
 
+static void
+ask(void)
+{
+	look_at_clock(&w.a);
+	wg_peer_ask(w.a.lab->peer);
+	drain(&w.a);
+	w.next_ask_ns = w.now + w.weather.ask_ns;
+}
+
 /* Up to end, or until both sides have got something since begin. */
 static void
 run(uint64_t end, bool until_both)
@@ -240,9 +251,11 @@ run(uint64_t end, bool until_both)
 		struct flight *f = next_flight();
 		uint64_t send = w.weather.traffic ? w.next_send_ns : UK_NEVER;
 		uint64_t da = deadline(&w.a), db = deadline(&w.b);
+		uint64_t asks = w.weather.ask_ns ? w.next_ask_ns : UK_NEVER;
 		uint64_t at = uk_min_u64(
 		    uk_min_u64(da, db), uk_min_u64(send, f ? f->at_ns : end));
 
+		at = uk_min_u64(at, asks);
 		if (at >= end)
 			break;
 		w.now = at > w.now ? at : w.now;
@@ -251,6 +264,8 @@ run(uint64_t end, bool until_both)
 		} else if (send == at) {
 			send_packet(chance(500) ? &w.a : &w.b);
 			w.next_send_ns = w.now + LAB_MS(50) + rnd(LAB_MS(200));
+		} else if (asks == at) {
+			ask();
 		} else {
 			tick(da == at ? &w.a : &w.b);
 		}
@@ -416,6 +431,63 @@ test_renewal(void **state)
 	}
 }
 
+/* As often as it may, on a short and on a long path, where an answer comes
+ * hardly before the next one would undo it: every packet arrives, and the
+ * sessions do not grow old. Out of order by half of that, too. */
+static void
+test_asks(void **state)
+{
+	static const struct weather kinds[] = {
+	    {.delay_ns = LAB_MS(20), .traffic = true, .ask_ns = LAB_MS(400)},
+	    {.delay_ns = LAB_MS(150), .traffic = true, .ask_ns = LAB_MS(600)},
+	    {.delay_ns = LAB_MS(20),
+		.spread_ns = LAB_MS(150),
+		.traffic = true,
+		.ask_ns = LAB_MS(600)},
+	};
+
+	(void)state;
+	for (uint64_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		world(51 + i);
+		send_packet(&w.a);
+		phase(&quiet, 1);
+		phase(&kinds[i], 120);
+		assert_in_range(wg_device_stats(w.lab.a.d)->handshakes,
+		    LAB_S(118) / kinds[i].ask_ns, LAB_S(122) / kinds[i].ask_ns);
+		phase(&quiet, 20);
+		assert_int_equal(w.a.got, w.b.sent);
+		assert_int_equal(w.b.got, w.a.sent);
+		lab_fini(&w.lab);
+	}
+}
+
+/* Asking neither wakes what is dead nor keeps what heals from healing. */
+static void
+test_asks_in_weather(void **state)
+{
+	static const struct weather rainy = {.loss = 50,
+	    .delay_ns = LAB_MS(30),
+	    .spread_ns = LAB_MS(60),
+	    .traffic = true,
+	    .ask_ns = LAB_MS(400)};
+	static const struct weather gone = {
+	    .loss = 1000, .traffic = true, .ask_ns = LAB_MS(1000)};
+
+	(void)state;
+	world(61);
+	heal(5);
+	for (unsigned i = 0; i < 9; i++) {
+		phase(&rainy, 20 + rnd(20));
+		phase(&gone, 1 + rnd(300));
+		if (i % 3 == 0)
+			restart(&w.a, &w.b);
+		if (i % 3 == 1)
+			restart(&w.b, &w.a);
+		heal(RESTART_S);
+	}
+	lab_fini(&w.lab);
+}
+
 /* Clocks that step while all is well cost no packet. */
 static void
 test_wall_clock(void **state)
@@ -479,6 +551,8 @@ main(void)
 	    cmocka_unit_test(test_weather),
 	    cmocka_unit_test(test_heals),
 	    cmocka_unit_test(test_renewal),
+	    cmocka_unit_test(test_asks),
+	    cmocka_unit_test(test_asks_in_weather),
 	    cmocka_unit_test(test_wall_clock),
 	    cmocka_unit_test(test_restarts),
 	    cmocka_unit_test(test_idle),

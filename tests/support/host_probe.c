@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../../client/dns.h"
@@ -184,12 +185,232 @@ do_path(struct probe *p, char **a)
 	return 0;
 }
 
+static bool
+gateway_print(void *arg, const struct ip_addr *a)
+{
+	char text[IP_ADDR_TEXT_MAX];
+	uint32_t *left = arg;
+
+	printf("%s\n", ip_addr_format(a, text));
+	return --*left > 0;
+}
+
+static int
+do_gateways(struct probe *p, char **a)
+{
+	uint32_t left = number(a[0]);
+
+	return netcfg_gateway_each(p->n, gateway_print, &left);
+}
+
+static int
+fw_open(struct probe *p)
+{
+	return p->fw != NULL ? 0 : hostfw_open(&p->fw, &p->d);
+}
+
+/* A file's text. NULL: cannot be read. */
+static char *
+text_of(const char *path)
+{
+	FILE *f = fopen(path, "r");
+	char *text = NULL;
+	size_t cap = 0;
+
+	if (f == NULL)
+		return NULL;
+	if (getdelim(&text, &cap, '\0', f) < 0) {
+		free(text);
+		text = NULL;
+	}
+	fclose(f);
+	return text;
+}
+
+/* BODY may be "@FILE". */
 static int
 do_fw(struct probe *p, char **a)
 {
-	int r = p->fw != NULL ? 0 : hostfw_open(&p->fw, &p->d);
+	char *body = a[1][0] == '@' ? text_of(a[1] + 1) : strdup(a[1]);
+	int r = body == NULL ? UK_ENOENT : fw_open(p);
 
-	return r < 0 ? r : hostfw_apply(p->fw, a[0], a[1], &p->d);
+	if (r == 0)
+		r = hostfw_apply(p->fw, a[0], body, &p->d);
+	free(body);
+	return r;
+}
+
+static const char *
+or_null(const char *s)
+{
+	return strcmp(s, "-") != 0 ? s : NULL;
+}
+
+static int
+do_kept(struct probe *p, char **a)
+{
+	int r = fw_open(p);
+
+	return r < 0 ? r
+		     : hostfw_apply_kept(p->fw, a[0], or_null(a[1]), a[2],
+			   or_null(a[3]), &p->d);
+}
+
+/* "+SET=HEX", "+SET=HEX=COMMENT" or "-SET=HEX", in place. */
+static int
+change_parse(struct hostfw_change *c, const char *table, char *text)
+{
+	char *key = strchr(text, '=');
+
+	memset(c, 0, sizeof(*c));
+	if (key == NULL)
+		return UK_EINVAL;
+	*key++ = '\0';
+	c->table = table;
+	c->set = text + 1;
+	c->add = text[0] == '+';
+	for (; c->key_len < sizeof(c->key) && key[0] != '\0' && key[0] != '=';
+	     key += 2) {
+		char digits[3] = {key[0], key[1], '\0'};
+
+		c->key[c->key_len++] = (uint8_t)strtoul(digits, NULL, 16);
+	}
+	c->comment = key[0] == '=' ? key + 1 : NULL;
+	return 0;
+}
+
+/* Changes, separated by spaces. */
+static int
+do_elems(struct probe *p, char **a)
+{
+	struct hostfw_change c[64];
+	char *text, *save = NULL;
+	size_t n = 0;
+	int r = fw_open(p);
+
+	for (text = strtok_r(a[1], " ", &save);
+	     r == 0 && text != NULL && n < ARRAY_LEN(c);
+	     text = strtok_r(NULL, " ", &save))
+		r = change_parse(&c[n++], a[0], text);
+	return r < 0 ? r : hostfw_elements(p->fw, c, n, &p->d);
+}
+
+/* COUNT elements of IPv4 from 10.0.0.0 on, in one call. */
+static int
+do_fill(struct probe *p, char **a)
+{
+	size_t n = number(a[2]);
+	struct hostfw_change *c = calloc(n, sizeof(*c));
+	int r = fw_open(p);
+
+	for (size_t i = 0; c != NULL && i < n; i++)
+		c[i] = (struct hostfw_change){
+		    .table = a[0],
+		    .set = a[1],
+		    .add = a[3][0] == '+',
+		    .key = {10, (uint8_t)(i >> 16), (uint8_t)(i >> 8),
+			(uint8_t)i},
+		    .key_len = 4,
+		    .comment = "www.example.co.jp",
+		};
+	if (r == 0)
+		r = c == NULL ? UK_ENOMEM : hostfw_elements(p->fw, c, n, &p->d);
+	free(c);
+	return r;
+}
+
+static int
+compare_ns(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+/* Prints the median of what a change of one element takes, in us. */
+static int
+do_times(struct probe *p, char **a)
+{
+	struct hostfw_change c = {
+	    .table = a[0], .set = a[1], .key = {192, 0, 2, 1}, .key_len = 4};
+	uint64_t took_ns[200];
+	int r = fw_open(p);
+
+	for (size_t i = 0; r == 0 && i < ARRAY_LEN(took_ns); i++) {
+		struct timespec from, to;
+
+		c.add = !c.add;
+		clock_gettime(CLOCK_MONOTONIC, &from);
+		r = hostfw_elements(p->fw, &c, 1, &p->d);
+		clock_gettime(CLOCK_MONOTONIC, &to);
+		took_ns[i] = (uint64_t)(to.tv_sec - from.tv_sec) * UK_NS_PER_S +
+			     (uint64_t)to.tv_nsec - (uint64_t)from.tv_nsec;
+	}
+	qsort(took_ns, ARRAY_LEN(took_ns), sizeof(took_ns[0]), compare_ns);
+	if (r == 0)
+		printf(
+		    "%u\n", (unsigned)(took_ns[ARRAY_LEN(took_ns) / 2] / 1000));
+	return r;
+}
+
+static bool
+element_print(void *arg, const uint8_t *key, size_t len, const char *comment)
+{
+	uint32_t *left = arg;
+
+	for (size_t i = 0; i < len; i++)
+		printf("%02x", key[i]);
+	printf(" %s\n", comment != NULL ? comment : "-");
+	return --*left > 0;
+}
+
+static int
+do_elements(struct probe *p, char **a)
+{
+	uint32_t left = number(a[2]);
+	int r = fw_open(p);
+
+	return r < 0 ? r
+		     : hostfw_elements_each(
+			   p->fw, a[0], a[1], element_print, &left);
+}
+
+static bool
+set_print(void *arg, const char *set)
+{
+	uint32_t *left = arg;
+
+	printf("set %s\n", set);
+	return --*left > 0;
+}
+
+static int
+do_sets(struct probe *p, char **a)
+{
+	uint32_t left = number(a[1]);
+	int r = fw_open(p);
+
+	return r < 0 ? r : hostfw_sets_each(p->fw, a[0], set_print, &left);
+}
+
+static bool
+counter_print(void *arg, const char *counter, uint64_t packets, uint64_t bytes)
+{
+	uint32_t *left = arg;
+
+	printf("counter %s %llu %llu\n", counter, (unsigned long long)packets,
+	    (unsigned long long)bytes);
+	return --*left > 0;
+}
+
+static int
+do_counters(struct probe *p, char **a)
+{
+	uint32_t left = number(a[1]);
+	int r = fw_open(p);
+
+	return r < 0 ? r
+		     : hostfw_counters_each(p->fw, a[0], counter_print, &left);
 }
 
 static int
@@ -232,6 +453,20 @@ do_jrule(struct probe *p, char **a)
 	int err = rule_args(&r, a);
 
 	return err < 0 ? err : undo_rule(p->u, p->n, &r, &p->d);
+}
+
+static int
+do_jtable(struct probe *p, char **a)
+{
+	return undo_table(p->u, a[0], &p->d);
+}
+
+static int
+do_count(struct probe *p, char **a)
+{
+	(void)a;
+	printf("%u\n", undo_count(p->u));
+	return 0;
 }
 
 static int
@@ -315,11 +550,19 @@ static const struct {
     {"rule", 9, do_rule}, {"unrule", 9, do_unrule},
     {"used", 1, do_used}, /* TABLE */
     {"path", 2, do_path}, /* ADDRESS MARK */
-    {"fw", 2, do_fw}, /* TABLE BODY */
+    {"gateways", 1, do_gateways}, /* MOST */
+    {"fw", 2, do_fw}, /* TABLE BODY|@FILE */
+    {"kept", 4, do_kept}, /* TABLE BODY|- KEPT BODY|- */
+    {"elems", 2, do_elems}, /* TABLE CHANGES */
+    {"fill", 4, do_fill}, /* TABLE SET COUNT +|- */
+    {"times", 2, do_times}, /* TABLE SET */
+    {"elements", 3, do_elements}, /* TABLE SET MOST */
+    {"sets", 2, do_sets}, {"counters", 2, do_counters}, /* TABLE MOST */
     {"unfw", 0, do_unfw}, {"open", 1, do_open}, /* JOURNAL */
     {"close", 0, do_close}, {"sysctl", 2, do_sysctl}, /* NAME VALUE */
     {"jrule", 9, do_jrule}, {"file", 2, do_file}, /* PATH TEXT */
-    {"undo", 0, do_undo}, {"dns", 3, do_dns}, {"undns", 0, do_undns},
+    {"jtable", 1, do_jtable}, {"count", 0, do_count}, {"undo", 0, do_undo},
+    {"dns", 3, do_dns}, {"undns", 0, do_undns},
     {"spawn", 2, do_spawn}, /* PROGRAM ARG */
     {"wait", 0, do_wait}, {"killeach", 2, do_killeach}, /* JOURNAL FILE */
 };

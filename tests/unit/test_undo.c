@@ -628,6 +628,13 @@ test_impossible_entries(void **state)
 	    "+ addr 2001:db8::1/128%00 1",
 	    "+ addr 2001:db8::1/128 1 1",
 	    "+ addr 2001:db8::1/128 1", /* fine, but there is no netcfg */
+	    "+ table -",
+	    "+ table 9a",
+	    "+ table Guard",
+	    "+ table a;b",
+	    "+ table a%00b",
+	    "+ table abcdefghijklmnopqrstuvwxyz0123456",
+	    "+ table ukai-guard x",
 	    "+ file relative absent 0 0 0 - x replace",
 	    "+ file /x%00y absent 0 0 0 - x replace",
 	    "+ file /x gone 0 0 0 - x replace",
@@ -709,15 +716,54 @@ test_other_boot(void **state)
 	snprintf(text, sizeof(text),
 	    "ukai-journal 1 0-0 1\n+ file %s absent 0 0 0 - ours replace\n"
 	    "+ sysctl net/ipv4/ip_forward 7 8\n"
-	    "+ rule 4 1 2 0 0 - - - -\n",
+	    "+ rule 4 1 2 0 0 - - - -\n+ table ukai-guard\n",
 	    p.absent);
 	put_journal(&p, text);
 	assert_int_equal(undo_open(&u, p.journal, &d), 0);
-	assert_int_equal(undo_count(u), 3);
+	assert_int_equal(undo_count(u), 4);
 	assert_int_equal(undo_all(u, NULL, &d), 0);
 	assert_int_equal(d.errors + d.warnings, 0);
 	undo_close(u);
 	assert_as_made(&p);
+	remove_place(&p);
+}
+
+/* A table is written down once, before it is there; that it goes away again,
+ * tests/net/12-host.sh shows. */
+static void
+test_table(void **state)
+{
+	static const char *const bad[] = {"", "9a", "Guard", "a b", "a;b",
+	    "abcdefghijklmnopqrstuvwxyz0123456"};
+	char text[256] = "";
+	struct place p;
+	struct undo *u;
+	struct diag d;
+	FILE *f;
+
+	(void)state;
+	diag_init(&d, NULL);
+	make_place(&p);
+	assert_int_equal(undo_open(&u, p.journal, &d), 0);
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		assert_int_equal(undo_table(u, bad[i], &d), UK_EINVAL);
+	assert_int_equal(undo_count(u), 0);
+	assert_int_equal(undo_table(u, "ukai-guard", &d), 0);
+	assert_int_equal(undo_table(u, "ukai-guard", &d), 0);
+	assert_int_equal(undo_count(u), 1);
+	assert_int_equal(undo_table(u, "ukai-guar", &d), 0);
+	assert_int_equal(undo_count(u), 2);
+	undo_close(u);
+	f = fopen(p.journal, "r");
+	assert_non_null(fgets(text, sizeof(text), f));
+	assert_non_null(fgets(text, sizeof(text), f));
+	assert_string_equal(text, "+ table ukai-guard\n");
+	fclose(f);
+	/* What a killed one has left: not written a second time. */
+	assert_int_equal(undo_open(&u, p.journal, &d), 0);
+	assert_int_equal(undo_table(u, "ukai-guard", &d), 0);
+	assert_int_equal(undo_count(u), 2);
+	undo_close(u);
 	remove_place(&p);
 }
 
@@ -744,14 +790,15 @@ test_other_netns(void **state)
 	    "+ file %s absent 0 0 0 - other replace\n"
 	    "+ sysctl net/ipv4/ip_forward 7 8\n"
 	    "+ sysctl kernel/ostype 7 Linux2\n"
-	    "+ rule 4 1 2 0 0 - - - -\n",
+	    "+ rule 4 1 2 0 0 - - - -\n+ table ukai-guard\n",
 	    boot, p.absent, p.file);
 	put_journal(&p, text);
 	assert_int_equal(undo_open(&u, p.journal, &d), 0);
 	assert_int_equal(undo_all(u, NULL, &d), UK_ESYS);
-	assert_int_equal(undo_count(u), 3);
-	assert_int_equal(d.errors, 3);
+	assert_int_equal(undo_count(u), 4);
+	assert_int_equal(d.errors, 4);
 	assert_int_equal(d.warnings, 1); /* kernel/ostype is not ours */
+	assert_non_null(strstr(d.entry[0].text, "ukai-guard"));
 	assert_non_null(strstr(d.entry[0].text, "net:[1]"));
 	assert_non_null(strstr(d.entry[0].text, "ukai restore"));
 	undo_close(u);
@@ -895,6 +942,7 @@ main(void)
 	    cmocka_unit_test(test_impossible_entries),
 	    cmocka_unit_test(test_other_version),
 	    cmocka_unit_test(test_other_boot),
+	    cmocka_unit_test(test_table),
 	    cmocka_unit_test(test_other_netns),
 	    cmocka_unit_test(test_torn_journal_opens),
 	    cmocka_unit_test(test_kill_anywhere),
