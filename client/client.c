@@ -16,6 +16,7 @@
 #include "io/watch.h"
 #include "link.h"
 #include "mape/mape.h"
+#include "policy/policy.h"
 #include "routes.h"
 #include "stamp.h"
 
@@ -27,12 +28,18 @@ struct client {
 	struct client_setup s;
 	struct netcfg *n;
 	struct undo *undo;
+	struct undo *keep; /* what stays when we are killed */
+	bool was_guarded; /* by a killed run */
+	bool is_open;
 	struct routes routes;
 	struct endpoints *endpoints;
 	uint32_t mtu;
 	struct mape *mape; /* NULL: somebody else is the line's CE */
 	struct tunnel *tunnel;
 	struct hostfw *firewall;
+	char table[FIREWALL_TABLE_MAX];
+	bool sockets; /* the kernel has nft's socket expression */
+	struct policy *policy; /* NULL: none is configured */
 	struct dns *dns;
 	struct watch *stamp_timer;
 	struct wg_key public_key; /* ours */
@@ -50,29 +57,47 @@ interface_of(const struct client *c)
 
 /* ---- the steps, in the order of the table below ---- */
 
+/* *u is NULL after an error. */
+static int
+undo_leftovers(struct client *c, struct undo **u, struct diag *d)
+{
+	unsigned left = undo_count(*u);
+	int err = left > 0 ? undo_all(*u, c->n, d) : 0;
+
+	if (err < 0) {
+		undo_close(*u);
+		*u = NULL;
+	} else if (left > 0) {
+		log_msg(LOG_INFO,
+		    "%s: undid %u change%s that a killed run had left",
+		    c->s.name, left, left == 1 ? "" : "s");
+	}
+	return err;
+}
+
+static bool
+has_policy(const struct client *c)
+{
+	return c->s.conf->policy[0] != '\0';
+}
+
+/* What a killed run's policy refuses stays refused until ours does. */
 static int
 open_journal(struct client *c, struct diag *d)
 {
-	unsigned left;
 	int err = netcfg_open(&c->n, d);
 
-	if (err < 0)
-		return err;
-	err = undo_open(&c->undo, c->s.paths->journal, d);
-	if (err < 0)
-		return err;
-	left = undo_count(c->undo);
-	if (left == 0)
-		return 0;
-	err = undo_all(c->undo, c->n, d);
-	if (err < 0) {
-		undo_close(c->undo);
-		c->undo = NULL;
-		return err;
-	}
-	log_msg(LOG_INFO, "%s: undid %u change%s that a killed run had left",
-	    c->s.name, left, left == 1 ? "" : "s");
-	return 0;
+	if (err == 0)
+		err = undo_open(&c->undo, c->s.paths->journal, d);
+	if (err == 0)
+		err = undo_leftovers(c, &c->undo, d);
+	if (err == 0)
+		err = undo_open(&c->keep, c->s.paths->guard, d);
+	if (err == 0 && !has_policy(c))
+		err = undo_leftovers(c, &c->keep, d);
+	if (err == 0)
+		c->was_guarded = undo_count(c->keep) > 0;
+	return err;
 }
 
 static void
@@ -285,40 +310,78 @@ open_link(struct client *c, struct diag *d)
 	    c->n, tunnel_ifindex(c->tunnel), c->s.name, a->item, a->n, d);
 }
 
-static int
-apply_firewall(struct client *c, const struct firewall_conf *f, struct diag *d)
+/* What the tunnel's table has whatever the policy. In any thread. */
+static void
+add_firewall(void *arg, struct text *body)
 {
-	char table[FIREWALL_TABLE_MAX];
-	struct text body = {0};
-	int err = UK_ENOMEM;
-
-	firewall_table(table, c->s.name);
-	firewall_body(&body, f);
-	if (!body.failed)
-		err = hostfw_apply(c->firewall, table, body.s, d);
-	text_fini(&body);
-	return err;
-}
-
-static int
-open_firewall(struct client *c, struct diag *d)
-{
-	struct firewall_conf f = {.ifname = c->s.name,
+	const struct client *c = arg;
+	const struct firewall_conf f = {.ifname = c->s.name,
 	    .mtu = c->mtu,
 	    .mark = c->routes.src_valid_mark ? c->routes.mark : 0,
 	    .answer_mark = c->routes.answer_mark,
 	    .answer_mask = ROUTES_ANSWER_MASK,
 	    .address = interface_of(c)->address.item,
 	    .n = interface_of(c)->address.n,
-	    .sockets = true};
-	int err = hostfw_open(&c->firewall, d);
+	    .sockets = c->sockets};
 
-	if (err < 0)
-		return err;
-	if (apply_firewall(c, &f, NULL) == 0)
+	firewall_body(body, &f);
+}
+
+static int
+apply_firewall(struct client *c, bool sockets, struct diag *d)
+{
+	struct text body = {0};
+	int err = UK_ENOMEM;
+
+	c->sockets = sockets;
+	add_firewall(c, &body);
+	if (!body.failed)
+		err = hostfw_apply(c->firewall, c->table, body.s, d);
+	text_fini(&body);
+	return err;
+}
+
+static int
+apply_firewall_once(struct client *c, struct diag *d)
+{
+	if (apply_firewall(c, true, NULL) == 0)
 		return 0;
-	f.sockets = false;
-	return apply_firewall(c, &f, d);
+	return apply_firewall(c, false, d);
+}
+
+static int
+open_firewall(struct client *c, struct diag *d)
+{
+	firewall_table(c->table, c->s.name);
+	return hostfw_open(&c->firewall, d);
+}
+
+static int
+open_policy(struct client *c, struct diag *d)
+{
+	const struct policy_setup s = {.loop = c->s.loop,
+	    .name = c->s.name,
+	    .table = c->table,
+	    .conf = c->s.conf,
+	    .routes = &c->routes,
+	    .n = c->n,
+	    .keep = c->keep,
+	    .firewall = c->firewall,
+	    .body = add_firewall,
+	    .arg = c};
+
+	return has_policy(c) ? policy_open(&c->policy, &s, d) : 0;
+}
+
+static int
+start_policy(struct client *c, struct diag *d)
+{
+	if (c->policy == NULL)
+		return 0;
+	if (c->s.conf->networks.n > 0 &&
+	    undo_sysctl(c->undo, "net/ipv4/ip_forward", "1", d) < 0)
+		return UK_ESYS;
+	return policy_start(c->policy, c->tunnel, c->mape, d);
 }
 
 static int
@@ -341,6 +404,8 @@ set_dns(struct client *c, struct diag *d)
 	const char *search[DNS_MAX];
 	size_t n = 0, nsearch = 0;
 
+	if (c->policy != NULL)
+		return 0; /* those servers are for names in the tunnel only */
 	for (size_t i = 0; i < l->n && i < DNS_MAX; i++) {
 		if (l->item[i].addr.family != FAMILY_NONE)
 			server[n++] = l->item[i].addr;
@@ -398,6 +463,7 @@ open_control(struct client *c, struct diag *d)
 	    .answer_table = c->routes.answer_table,
 	    .tunnel = c->tunnel,
 	    .mape = c->mape,
+	    .policy = c->policy,
 	    .conf = c->s.conf};
 	int err = client_paths_make(d);
 
@@ -407,16 +473,19 @@ open_control(struct client *c, struct diag *d)
 static int (*const steps[])(struct client *c, struct diag *d) = {
     open_journal,
     plan_routes,
+    open_firewall,
+    open_policy,
     open_mape,
     look_up,
     choose_mtu,
     open_tunnel,
     configure_device,
-    open_firewall, /* before there is an address to guard (R1) */
+    apply_firewall_once, /* before there is an address to guard (R1) */
     open_link,
     add_routes,
     add_rules,
     set_dns,
+    start_policy,
     watch_tunnel,
     open_control,
 };
@@ -432,12 +501,26 @@ client_open(struct client **out, const struct client_setup *s, struct diag *d)
 	for (size_t i = 0; i < ARRAY_LEN(steps) && err == 0; i++)
 		err = steps[i](c, d);
 	if (err == 0) {
+		c->is_open = true;
 		*out = c;
 		return 0;
 	}
 	if (err == UK_ENOMEM || err == UK_ECRYPTO)
 		diag_error(d, "%s", uk_strerror(err));
 	client_close(c, d);
+	return err;
+}
+
+/* A start that fails is no reason to let go what a killed run's policy
+ * refuses. */
+static int
+end_guard(struct client *c, struct diag *d)
+{
+	int err = 0;
+
+	if (c->keep != NULL && (c->is_open || !c->was_guarded))
+		err = undo_all(c->keep, c->n, d);
+	undo_close(c->keep);
 	return err;
 }
 
@@ -459,6 +542,7 @@ client_close(struct client *c, struct diag *d)
 		save_stamp(c);
 	if (dns_clear(c->dns, d) < 0)
 		err = UK_ESYS;
+	policy_close(c->policy, d);
 	mape_close(c->mape);
 	if (c->undo != NULL && undo_all(c->undo, c->n, d) < 0)
 		err = UK_ESYS;
@@ -467,6 +551,8 @@ client_close(struct client *c, struct diag *d)
 	tunnel_close(c->tunnel);
 	routes_fini(&c->routes);
 	undo_close(c->undo);
+	if (end_guard(c, d) < 0)
+		err = UK_ESYS;
 	netcfg_close(c->n);
 	/* Last: who asked us to stop waits for this. */
 	control_close(c->control);

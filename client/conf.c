@@ -47,7 +47,7 @@ begin_mape(void *conf, unsigned line)
 }
 
 static int
-parse_local_networks(void *field, const struct conf_span *key,
+parse_networks(void *field, const struct conf_span *key,
     const struct conf_span *value, struct diag *d)
 {
 	struct client_networks *l = field;
@@ -65,9 +65,9 @@ parse_local_networks(void *field, const struct conf_span *key,
 			continue;
 		if (to->bits == 0)
 			conf_error(d, &item,
-			    "LocalNetworks \"%.*s\" would keep everything out "
-			    "of the tunnel; name the office's own networks",
-			    CONF_WORD(&item));
+			    "%.*s \"%.*s\" is everything; name the office's "
+			    "own networks",
+			    CONF_WORD(key), CONF_WORD(&item));
 		else
 			l->n++;
 	}
@@ -109,9 +109,52 @@ parse_routes(void *field, const struct conf_span *key,
 	return 0;
 }
 
+static int
+parse_policy(void *field, const struct conf_span *key,
+    const struct conf_span *value, struct diag *d)
+{
+	struct client_conf *c = field;
+
+	if (value->len == 0 || value->s[0] != '/')
+		return conf_error(d, value,
+		    "%.*s \"%.*s\" is no absolute path, such as "
+		    "/etc/ukai/office.rules",
+		    CONF_WORD(key), CONF_WORD(value));
+	if (value->len >= sizeof(c->policy))
+		return conf_error(d, value, "%.*s is longer than %zu bytes",
+		    CONF_WORD(key), sizeof(c->policy) - 1);
+	memcpy(c->policy, value->s, value->len);
+	c->policy[value->len] = '\0';
+	c->policy_line = value->line;
+	c->policy_column = value->column;
+	return 0;
+}
+
+static int
+parse_ports(void *field, const struct conf_span *key,
+    const struct conf_span *value, struct diag *d)
+{
+	uint64_t ports;
+
+	if (value_parse_u64(&ports, value->s, value->len, 65535, false) == 0 &&
+	    ports > 0) {
+		*(uint32_t *)field = (uint32_t)ports;
+		return 0;
+	}
+	return conf_error(d, value,
+	    "%.*s \"%.*s\" is no number of ports from 1 to 65535",
+	    CONF_WORD(key), CONF_WORD(value));
+}
+
 static const struct conf_key ukai_keys[] = {
-    {"LocalNetworks", CONF_MANY, parse_local_networks,
+    {"AllowPrivate", CONF_MANY, parse_networks,
+	offsetof(struct client_conf, allow_private)},
+    {"LocalNetworks", CONF_MANY, parse_networks,
 	offsetof(struct client_conf, local_networks)},
+    {"Networks", CONF_MANY, parse_networks,
+	offsetof(struct client_conf, networks)},
+    {"Policy", 0, parse_policy, 0},
+    {"Ports", 0, parse_ports, offsetof(struct client_conf, ports)},
     {"Routes", CONF_MANY, parse_routes, offsetof(struct client_conf, routes)},
     {NULL, 0, NULL, 0},
 };
@@ -277,6 +320,38 @@ check_routes(const struct client_conf *c, struct diag *d)
 	return 0;
 }
 
+static void
+check_policy(const struct client_conf *c, struct diag *d)
+{
+	const struct conf_wg_interface *i = &c->interface;
+
+	if (c->policy[0] == '\0') {
+		if (c->networks.n > 0 || c->allow_private.n > 0 ||
+		    c->ports != 0)
+			diag_warn(d,
+			    "Networks, AllowPrivate and Ports have no effect "
+			    "without Policy");
+		return;
+	}
+	for (size_t k = 0; k < c->routes.list.n; k++) {
+		const struct conf_wg_allowed *a = &c->routes.list.item[k];
+
+		if (a->prefix.bits == 0)
+			diag_add(d, DIAG_ERROR, a->line, a->column,
+			    "Routes: all of a family leaves nothing to Policy; "
+			    "take it out");
+	}
+	if (i->table.kind != CONF_WG_TABLE_AUTO)
+		diag_add(d, DIAG_ERROR, c->policy_line, c->policy_column,
+		    "Policy needs Table = auto: its flows take a table of "
+		    "ukai's own");
+	if (i->fwmark > UINT16_MAX)
+		diag_add(d, DIAG_ERROR, c->policy_line, c->policy_column,
+		    "Policy uses the upper bits of marks: FwMark = 0x%x must "
+		    "be below 0x10000",
+		    (unsigned)i->fwmark);
+}
+
 static int
 check(const struct client_conf *c, struct diag *d)
 {
@@ -289,6 +364,7 @@ check(const struct client_conf *c, struct diag *d)
 		diag_add(d, DIAG_WARNING, 1, 0,
 		    "the file has no [Peer] section: nobody to talk to");
 	mape_conf_check(&c->mape, d);
+	check_policy(c, d);
 	err = check_prefixes(c, d);
 	return err < 0 ? err : check_routes(c, d);
 }
@@ -338,6 +414,8 @@ client_conf_fini(struct client_conf *c)
 	free(c->peers.item);
 	free(c->local_networks.item);
 	free(c->routes.list.item);
+	free(c->networks.item);
+	free(c->allow_private.item);
 	mape_conf_fini(&c->mape);
 	conf_wg_interface_fini(&c->interface);
 	*c = (struct client_conf){.peers = {NULL, 0, 0}};

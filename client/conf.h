@@ -1,11 +1,13 @@
 /* client_conf: the client's configuration file: wg-quick's [Interface] and
- * [Peer], and our own [Ukai] and [MapE]. Memory: heap, wiped by client_conf_fini() (X3).
- * Threads: built once, then only read. */
+ * [Peer], and our own [Ukai] and [MapE]. Memory: heap, wiped by
+ * client_conf_fini() (X3). Threads: built once, then only read. */
 #ifndef UKAI_CLIENT_CONF_H
 #define UKAI_CLIENT_CONF_H
 
 #include "core/conf_wg.h"
 #include "mape/mape_conf.h"
+
+#define CLIENT_POLICY_MAX 256 /* with its zero */
 
 struct client_peers {
 	struct conf_wg_peer *item;
@@ -33,6 +35,16 @@ struct client_conf {
 	/* What takes the tunnel. Each prefix is in AllowedIPs; no prefix:
 	 * nothing but answers. */
 	struct client_routes routes;
+	/* [Ukai] Policy: says what takes the tunnel, besides Routes; "": there
+	 * is none, and without Routes AllowedIPs do. An absolute path. */
+	char policy[CLIENT_POLICY_MAX];
+	unsigned policy_line, policy_column;
+	struct client_networks networks; /* whose gateway this host is, for
+					    the policy */
+	/* What names that take the tunnel may have as addresses, although they
+	 * are private. */
+	struct client_networks allow_private;
+	uint32_t ports; /* that the line has for a protocol; 0: found out */
 	struct mape_conf mape;
 };
 

@@ -4,13 +4,23 @@
 #include <string.h>
 
 #include "core/err.h"
+#include "core/value.h"
 #include "io/ctl.h"
 #include "io/service.h"
 #include "status.h"
 
+struct session;
+
 struct control {
 	struct control_conf conf;
 	struct ctl *ctl;
+	struct session *reloads; /* who waits for it; NULL: nobody */
+};
+
+/* One connection. */
+struct session {
+	struct control *control;
+	bool waits; /* for a reload */
 };
 
 static void
@@ -25,35 +35,201 @@ answer_status(const struct control_conf *c, struct text *out)
 		mape_stats(c->mape, &mape);
 		s.mape = &mape;
 	}
+	if (c->policy != NULL)
+		s.policy = policy_json(c->policy);
 	tunnel_status_collect(&s.tunnel, c->tunnel, c->since_s);
 	tunnel_status_answer(status_json(&s), out);
 }
 
+static json_t *
+error_json(int err, const struct diag *d)
+{
+	const char *text = uk_strerror(err);
+
+	for (unsigned i = d->n; i-- > 0;)
+		if (d->entry[i].level == DIAG_ERROR)
+			text = d->entry[i].text;
+	return json_pack(
+	    "{s:o}", "error", err < 0 ? json_string(text) : json_null());
+}
+
+/* ---- reload ---- */
+
+static json_t *
+messages_json(const struct diag *d)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < d->n; i++) {
+		const struct diag_entry *e = &d->entry[i];
+
+		list = tunnel_status_push(
+		    list, json_pack("{s:s,s:i,s:i,s:s}", "level",
+			      e->level == DIAG_ERROR ? "error" : "warning",
+			      "line", (int)e->line, "column", (int)e->column,
+			      "text", e->text));
+	}
+	return list;
+}
+
+static void
+reload_answer(
+    const struct control *c, int err, const struct diag *d, struct text *out)
+{
+	json_t *o = json_object();
+
+	o = tunnel_status_put(
+	    o, "error", err < 0 ? json_string(uk_strerror(err)) : json_null());
+	o = tunnel_status_put(o, "file",
+	    c->conf.policy != NULL ? json_string(c->conf.conf->policy)
+				   : json_null());
+	o = tunnel_status_put(o, "messages", messages_json(d));
+	tunnel_status_answer(o, out);
+}
+
+/* Nobody waits for it when who asked has left. */
+static void
+on_reloaded(void *arg, int err, const struct diag *d)
+{
+	struct control *c = arg;
+	struct session *s = c->reloads;
+	struct text out = {.s = NULL};
+
+	c->reloads = NULL;
+	if (s == NULL)
+		return;
+	s->waits = false;
+	reload_answer(c, err, d, &out);
+	ctl_tell(c->ctl, s, out.failed ? NULL : out.s, out.len);
+	text_fini(&out);
+}
+
+static void
+reload(struct session *s, struct text *out)
+{
+	struct control *c = s->control;
+	struct diag d;
+	int err = UK_ENOENT;
+
+	diag_init(&d, NULL);
+	if (c->conf.policy != NULL)
+		err = policy_reload(c->conf.policy, on_reloaded, c);
+	else
+		diag_error(&d,
+		    "%s has no policy: `Policy =` in its section "
+		    "[Ukai] names one",
+		    tunnel_name(c->conf.tunnel));
+	if (err == UK_EBUSY)
+		diag_error(&d, "it is being loaded already");
+	if (err < 0) {
+		reload_answer(c, err, &d, out);
+		return;
+	}
+	c->reloads = s;
+	s->waits = true;
+}
+
+/* ---- names, run ---- */
+
+static void
+names(const struct control_conf *c, const char *text, struct text *out)
+{
+	const char *name[64];
+	json_t *list = json_array();
+	struct ip_addr a;
+	size_t n = 0;
+
+	if (c->policy != NULL && ip_addr_parse(&a, text, strlen(text)) == 0)
+		n = policy_names(c->policy, &a, name, ARRAY_LEN(name));
+	for (size_t i = 0; i < n && i < ARRAY_LEN(name); i++)
+		list = tunnel_status_push(list, json_string(name[i]));
+	tunnel_status_answer(
+	    json_pack("{s:s,s:o}", "file", c->conf->policy, "names", list),
+	    out);
+}
+
+static void
+run(const struct control_conf *c, const char *text, bool fallback,
+    struct text *out)
+{
+	struct diag d;
+	uint64_t pid;
+	int err = value_parse_u64(&pid, text, strlen(text), INT32_MAX, false);
+
+	diag_init(&d, NULL);
+	if (err == 0 && c->policy == NULL) {
+		err = UK_ENOENT;
+		diag_error(&d,
+		    "%s has no policy, so AllowedIPs and Routes say what takes "
+		    "the tunnel; with `Policy =` in [Ukai], programs can",
+		    tunnel_name(c->tunnel));
+	} else if (err == 0) {
+		err = policy_run(c->policy, (int)pid, fallback, &d);
+	}
+	tunnel_status_answer(error_json(err, &d), out);
+}
+
+/* ---- the socket ---- */
+
 static void *
 on_open(void *arg)
 {
-	return arg;
+	struct session *s = calloc(1, sizeof(*s));
+
+	if (s != NULL)
+		s->control = arg;
+	return s;
 }
 
-static bool
-on_line(void *session, const char *line, size_t len, struct text *out)
+/* What stands behind the verb; NULL: another verb. */
+static const char *
+words(const char *line, const char *verb)
 {
-	struct control *c = session;
+	size_t len = strlen(verb);
 
-	if (len == 6 && memcmp(line, "status", 6) == 0) {
-		answer_status(&c->conf, out);
-		return true;
-	}
-	if (len != 4 || memcmp(line, "stop", 4) != 0)
+	return strncmp(line, verb, len) == 0 && line[len] == ' '
+		   ? line + len + 1
+		   : NULL;
+}
+
+#define LINE_MAX_LEN 128
+
+static bool
+on_line(void *session, const char *text, size_t len, struct text *out)
+{
+	struct session *s = session;
+	struct control_conf *c = &s->control->conf;
+	char line[LINE_MAX_LEN] = "";
+	const char *rest;
+
+	if (len >= sizeof(line) || s->waits)
 		return false;
-	service_stop(c->conf.loop);
+	memcpy(line, text, len);
+	if (strcmp(line, "status") == 0)
+		answer_status(c, out);
+	else if (strcmp(line, "reload") == 0)
+		reload(s, out);
+	else if ((rest = words(line, "names")) != NULL)
+		names(c, rest, out);
+	else if ((rest = words(line, "run")) != NULL)
+		run(c, rest, false, out);
+	else if ((rest = words(line, "run-fallback")) != NULL)
+		run(c, rest, true, out);
+	else if (strcmp(line, "stop") == 0)
+		service_stop(c->loop);
+	else
+		return false;
 	return true;
 }
 
 static void
 on_close(void *session)
 {
-	(void)session;
+	struct session *s = session;
+
+	if (s->control->reloads == s)
+		s->control->reloads = NULL;
+	free(s);
 }
 
 /* Nobody can reach us any more: as a request to stop, like the UAPI's. */

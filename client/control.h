@@ -4,6 +4,12 @@
  *   status   the object of status.h on one line, or one with "error", then
  *            an empty line
  *   stop     no answer; the connection ends when the host is restored
+ *   reload   the policy's file is loaded again: {"error": null or text,
+ *            "file", "messages": [{"level", "line", "column", "text"}]}
+ *   names ADDRESS
+ *            what the policy knows it to be called: {"file", "names": []}
+ *   run PID, run-fallback PID
+ *            the process takes the tunnel: {"error": null or text}
  *
  * Anything else ends the connection. */
 #ifndef UKAI_CONTROL_H
@@ -12,6 +18,7 @@
 #include "conf.h"
 #include "io/tunnel.h"
 #include "mape/mape.h"
+#include "policy/policy.h"
 
 struct control;
 
@@ -22,6 +29,7 @@ struct control_conf {
 	uint32_t table, answer_table;
 	struct tunnel *tunnel;
 	struct mape *mape; /* NULL: none */
+	struct policy *policy; /* NULL: none */
 	const struct client_conf *conf;
 };
 

@@ -289,6 +289,7 @@ put_answer(const struct joining *j, const struct enrol_answer *a,
 	    .via = via,
 	    .local = j->s->local,
 	    .locals = j->s->locals,
+	    .policy = a->policy != NULL ? j->s->paths->rules : NULL,
 	};
 	struct text t = {.s = NULL};
 	int err = join_conf_format(&c, &t);

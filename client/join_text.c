@@ -100,18 +100,23 @@ add_peer(struct text *out, const struct join_conf *c)
 		text_add(out, "PersistentKeepalive = %u\n", a->keepalive_s);
 }
 
-/* Without a line for it, everything in AllowedIPs would take the tunnel. */
+/* Without a line for it, everything in AllowedIPs would take the tunnel. A
+ * policy says what does, besides the relay's own networks. */
 static void
-add_routes(struct text *out, const struct enrol_answer *a)
+add_routes(struct text *out, const struct join_conf *c)
 {
+	const struct enrol_answer *a = c->answer;
 	struct ip_prefix all[(size_t)2 * ENROL_ROUTES_MAX];
+	size_t routes = c->policy == NULL ? a->routes : 0;
 
-	memcpy(all, a->route, a->routes * sizeof(*all));
-	memcpy(all + a->routes, a->network, a->networks * sizeof(*all));
-	if (a->routes + a->networks == 0)
+	if (c->policy != NULL)
+		text_add(out, "Policy = %s\n", c->policy);
+	memcpy(all, a->route, routes * sizeof(*all));
+	memcpy(all + routes, a->network, a->networks * sizeof(*all));
+	if (routes + a->networks > 0)
+		add_prefixes(out, "Routes", all, routes + a->networks);
+	else if (c->policy == NULL)
 		text_add(out, "Routes = off\n");
-	else
-		add_prefixes(out, "Routes", all, a->routes + a->networks);
 }
 
 int
@@ -128,7 +133,7 @@ join_conf_format(const struct join_conf *c, struct text *out)
 	add_interface(out, c);
 	add_peer(out, c);
 	text_add(out, "\n[Ukai]\n# What takes the tunnel.\n");
-	add_routes(out, a);
+	add_routes(out, c);
 	if (c->locals > 0)
 		add_prefixes(out, "LocalNetworks", c->local, c->locals);
 	return out->failed ? UK_ENOMEM : 0;

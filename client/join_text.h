@@ -12,6 +12,7 @@ struct join_conf {
 	const struct endpoint *via; /* where the answer came from */
 	const struct ip_prefix *local; /* what stays on the line */
 	size_t locals;
+	const char *policy; /* path of the policy; NULL: there is none */
 };
 
 /* The relay's endpoint of the family that enrolment went over, since that one

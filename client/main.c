@@ -10,6 +10,8 @@ static const struct program_verb verbs[] = {
     {"down", command_down, "end it and restore the host"},
     {"status", command_status, "what is up, and how it does"},
     {"restore", command_restore, "undo what a killed tunnel has left"},
+    {"policy", command_policy, "check, explain, reload, convert a policy"},
+    {"run", command_run, "run a program through the tunnel"},
     {"map-e", command_map_e, "which MAP-E line this is, and its ports"},
     {"ports", command_ports, "the system's ephemeral ports, and the line's"},
     {"device", command_device, "a bare WireGuard interface, for wg and ip"},

@@ -109,6 +109,7 @@ client_paths(struct client_paths *p, const char *name, struct diag *d)
 		return UK_EINVAL;
 	}
 	if (!put(p->journal, state_dir(), name, ".journal") ||
+	    !put(p->guard, state_dir(), name, ".guard") ||
 	    !put(p->stamp, state_dir(), name, ".stamp"))
 		return bad_state_dir(d);
 	if (!put(p->conf, conf_dir(), name, ".conf") ||
@@ -187,15 +188,52 @@ is_socket(const struct dirent *e)
 static int
 is_journal(const struct dirent *e)
 {
-	return name_len(e->d_name, ".journal") > 0;
+	return name_len(e->d_name, ".journal") > 0 ||
+	       name_len(e->d_name, ".guard") > 0;
 }
 
 static int
-list(struct client_names *l, const char *dir, const char *suffix,
+compare(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+/* In the order of names, not of files: "a.journal" is behind "a.b.guard". */
+static void
+sort(struct client_names *l)
+{
+	size_t n = 0;
+
+	qsort(l->name, l->n, sizeof(*l->name), compare);
+	for (size_t i = 0; i < l->n; i++)
+		if (n == 0 || strcmp(l->name[n - 1], l->name[i]) != 0)
+			memmove(l->name[n++], l->name[i], sizeof(*l->name));
+	l->n = n;
+}
+
+static int
+take_names(struct client_names *l, struct dirent *const *e, size_t n)
+{
+	l->name = calloc(n + 1, sizeof(*l->name));
+	if (l->name == NULL)
+		return UK_ENOMEM;
+	for (l->n = 0; l->n < n; l->n++) {
+		const char *file = e[l->n]->d_name;
+
+		memcpy(
+		    l->name[l->n], file, (size_t)(strrchr(file, '.') - file));
+	}
+	sort(l);
+	return 0;
+}
+
+/* Names are what stands before the last dot; in order, each once. */
+static int
+list(struct client_names *l, const char *dir,
     int (*filter)(const struct dirent *), struct diag *d)
 {
 	struct dirent **e;
-	int n = scandir(dir, &e, filter, alphasort);
+	int n = scandir(dir, &e, filter, NULL), err;
 
 	*l = (struct client_names){.name = NULL};
 	if (n < 0 && errno == ENOENT)
@@ -205,27 +243,23 @@ list(struct client_names *l, const char *dir, const char *suffix,
 		    errno == EACCES ? "; run as root" : "");
 		return os_err(errno);
 	}
-	l->name = calloc((size_t)n + 1, sizeof(*l->name));
-	for (int i = 0; i < n; i++) {
-		if (l->name != NULL)
-			memcpy(l->name[l->n++], e[i]->d_name,
-			    name_len(e[i]->d_name, suffix));
+	err = take_names(l, e, (size_t)n);
+	for (int i = 0; i < n; i++)
 		free(e[i]);
-	}
 	free(e);
-	return l->name != NULL ? 0 : UK_ENOMEM;
+	return err;
 }
 
 int
 client_names_of_sockets(struct client_names *l, struct diag *d)
 {
-	return list(l, run_dir(), ".sock", is_socket, d);
+	return list(l, run_dir(), is_socket, d);
 }
 
 int
 client_names_of_journals(struct client_names *l, struct diag *d)
 {
-	return list(l, state_dir(), ".journal", is_journal, d);
+	return list(l, state_dir(), is_journal, d);
 }
 
 void

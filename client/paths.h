@@ -2,6 +2,8 @@
  *
  *   UKAI_RUN_DIR    (/run/ukai)       NAME.sock     status and stop requests
  *   UKAI_STATE_DIR  (/var/lib/ukai)   NAME.journal  what is to be undone
+ *                                     NAME.guard    likewise; a start leaves
+ *                                                   that to its policy
  *                                     NAME.stamp    see stamp.h
  *                                     map-e.answer  see mape/provision.h
  *   UKAI_CONF_DIR   (/etc/ukai)       NAME.conf     what `ukai join` writes,
@@ -30,6 +32,7 @@ int client_name_of_file(
 struct client_paths {
 	char control[CLIENT_PATH_MAX];
 	char journal[CLIENT_PATH_MAX];
+	char guard[CLIENT_PATH_MAX]; /* journal of what stays when killed */
 	char stamp[CLIENT_PATH_MAX];
 	char uapi[CLIENT_PATH_MAX];
 	char conf_dir[CLIENT_PATH_MAX];
@@ -60,8 +63,8 @@ struct client_names {
 	size_t n;
 };
 
-/* The names that have a control socket / a journal, in order. No directory:
- * none. Returns 0; UK_EPERM, UK_ESYS, UK_ENOMEM. */
+/* The names that have a control socket / a journal of either kind, in order. No
+ * directory: none. Returns 0; UK_EPERM, UK_ESYS, UK_ENOMEM. */
 int client_names_of_sockets(struct client_names *l, struct diag *d);
 int client_names_of_journals(struct client_names *l, struct diag *d);
 void client_names_fini(struct client_names *l);

@@ -73,19 +73,21 @@ take_prefixes(struct routes *r, const struct conf_wg_allowed_list *l)
 		r->prefix[r->n++] = l->item[i].prefix;
 }
 
-/* What the configuration names, with Routes or else with AllowedIPs. */
+/* What the configuration names: with Routes, or with a policy, which says the
+ * rest, or else with AllowedIPs. */
 static int
 collect_prefixes(struct routes *r, const struct client_conf *c)
 {
+	bool routes_only = c->routes.given || c->policy[0] != '\0';
 	size_t n = c->routes.list.n;
 
-	for (size_t i = 0; i < c->peers.n && !c->routes.given; i++)
+	for (size_t i = 0; i < c->peers.n && !routes_only; i++)
 		n += c->peers.item[i].allowed.n;
 	r->prefix = calloc(n + 1, sizeof(*r->prefix));
 	if (r->prefix == NULL)
 		return UK_ENOMEM;
 	take_prefixes(r, &c->routes.list);
-	for (size_t i = 0; i < c->peers.n && !c->routes.given; i++)
+	for (size_t i = 0; i < c->peers.n && !routes_only; i++)
 		take_prefixes(r, &c->peers.item[i].allowed);
 	return 0;
 }

@@ -2,6 +2,8 @@
 
 #include <inttypes.h>
 
+#include "policy/policy.h"
+
 static json_t *
 addresses(const struct conf_wg_addresses *l)
 {
@@ -68,6 +70,8 @@ status_json(const struct status *s)
 	o = tunnel_status_put(o, "dns_search", dns(&c->dns, true));
 	o = tunnel_status_put(o, "map_e",
 	    s->mape != NULL ? mape_status_json(s->mape) : json_null());
+	o = tunnel_status_put(
+	    o, "policy", s->policy != NULL ? s->policy : json_null());
 	return tunnel_status_add(o, &s->tunnel, "host", hosts);
 }
 
@@ -105,5 +109,6 @@ status_print(const json_t *o, uint64_t now_s, FILE *to)
 	tunnel_status_list(
 	    to, 1, "DNS search", json_object_get(o, "dns_search"));
 	mape_status_print(json_object_get(o, "map_e"), now_s, to);
+	policy_print(json_object_get(o, "policy"), now_s, to);
 	tunnel_status_rest(o, now_s, NULL, to);
 }

@@ -2,12 +2,13 @@
  * of io/tunnel_status.h, and besides
  *
  *   {"name", "table", "answer_table", "routes": [], "addresses": [],
- *    "dns": [], "dns_search": [], "map_e", "peers": [{"host"}]}
+ *    "dns": [], "dns_search": [], "map_e", "policy", "peers": [{"host"}]}
  *
  * "name" is the interface's; "host" the endpoint's name or null; "table" 0:
  * no routes are made; "answer_table" 0: answers take the host's routes;
  * "routes" null: the peers' "allowed_ips"; "map_e" null: this host is not the
- * CE of its line, else the object of mape/mape_status.h. Pure. */
+ * CE of its line, else the object of mape/mape_status.h; "policy" null: there
+ * is none, else the object of policy/policy.h. Pure. */
 #ifndef UKAI_STATUS_H
 #define UKAI_STATUS_H
 
@@ -20,6 +21,7 @@ struct status {
 	uint32_t table, answer_table;
 	const struct client_conf *conf;
 	const struct mape_stats *mape; /* NULL: none */
+	json_t *policy; /* taken; NULL: none */
 };
 
 /* NULL: out of memory. */

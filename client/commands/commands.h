@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 
+#include "client/paths.h"
 #include "core/base.h"
 
 /* Are we root? If not, says that this command has to be. */
@@ -20,6 +21,12 @@ int command_print_json(json_t *o);
 bool command_takes_name(
     int argc, char **argv, const char *usage_text, int *code);
 
+/* For a verb that is about one tunnel where none is named: the only one that is
+ * up. Returns EXIT_OK; else says why there is none, or that there are several
+ * and which one can be named to do what verb says, and returns what to exit
+ * with. */
+int command_only_running(char name[static CLIENT_NAME_MAX], const char *verb);
+
 int command_device(int argc, char **argv);
 int command_genkey(int argc, char **argv);
 int command_pubkey(int argc, char **argv);
@@ -28,7 +35,9 @@ int command_map_e(int argc, char **argv);
 int command_up(int argc, char **argv);
 int command_down(int argc, char **argv);
 int command_status(int argc, char **argv);
+int command_policy(int argc, char **argv);
 int command_ports(int argc, char **argv);
 int command_restore(int argc, char **argv);
+int command_run(int argc, char **argv);
 
 #endif

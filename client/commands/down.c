@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "core/err.h"
@@ -11,29 +10,12 @@
 #include "client/paths.h"
 
 #define STOP_TIMEOUT_MS 15000
-#define ASK_TIMEOUT_MS 2000
 
 static const char usage[] =
     "Usage: ukai down [NAME]\n"
     "\n"
     "End the tunnel NAME, or the only one that is up, and wait until the host\n"
     "is restored.\n";
-
-/* Somebody listens there, even if slowly. */
-static bool
-is_running(const char *name)
-{
-	struct client_paths paths;
-	char *answer = NULL;
-	int err;
-
-	if (client_paths(&paths, name, NULL) < 0)
-		return false;
-	err = ctl_ask(paths.control, "status\n", ASK_TIMEOUT_MS, &answer, NULL);
-	if (err == 0)
-		free(answer);
-	return err == 0 || err == UK_EAGAIN;
-}
 
 static int
 stop(const char *name)
@@ -57,7 +39,8 @@ stop(const char *name)
 		diag_print(&d, "ukai", stderr);
 		return service_exit_code(err);
 	}
-	if (access(paths.journal, F_OK) == 0) {
+	if (access(paths.journal, F_OK) == 0 ||
+	    access(paths.guard, F_OK) == 0) {
 		fprintf(stderr,
 		    "ukai: error: %s has ended, but not all of the host is as "
 		    "it was: ukai restore %s says why\n",
@@ -67,46 +50,13 @@ stop(const char *name)
 	return EXIT_OK;
 }
 
-static void
-print_choice(const struct client_names *l)
-{
-	fputs("ukai: error: several tunnels are up; name the one to end:",
-	    stderr);
-	for (size_t i = 0; i < l->n; i++)
-		fprintf(stderr, " %s", l->name[i]);
-	fputc('\n', stderr);
-}
-
 static int
 stop_only_one(void)
 {
-	struct client_names l;
-	struct diag d;
-	size_t running = 0;
-	int code, err;
+	char name[CLIENT_NAME_MAX];
+	int code = command_only_running(name, "end");
 
-	diag_init(&d, NULL);
-	err = client_names_of_sockets(&l, &d);
-	if (err < 0) {
-		diag_print(&d, "ukai", stderr);
-		return service_exit_code(err);
-	}
-	for (size_t i = 0; i < l.n; i++)
-		if (is_running(l.name[i]))
-			memmove(
-			    l.name[running++], l.name[i], sizeof(l.name[i]));
-	l.n = running;
-	if (running == 1) {
-		code = stop(l.name[0]);
-	} else if (running == 0) {
-		fputs("ukai: error: no tunnel is up\n", stderr);
-		code = EXIT_NOT_RUNNING;
-	} else {
-		print_choice(&l);
-		code = EXIT_USAGE;
-	}
-	client_names_fini(&l);
-	return code;
+	return code == EXIT_OK ? stop(name) : code;
 }
 
 int

@@ -342,7 +342,7 @@ print_routes(const struct client_conf *c)
 }
 
 static void
-print_joined(const struct client_conf *c, const struct client_paths *p)
+print_joined(const struct client_conf *c)
 {
 	char address[IP_ADDR_TEXT_MAX], relay[ENDPOINT_TEXT_MAX];
 
@@ -350,10 +350,9 @@ print_joined(const struct client_conf *c, const struct client_paths *p)
 	    ip_addr_format(&c->interface.address.item[0].addr, address),
 	    endpoint_format(&c->peers.item[0].endpoint.addr, relay));
 	print_routes(c);
-	if (access(p->rules, F_OK) == 0)
-		printf("the relay's policy is in %s; this version does not "
-		       "apply it yet\n",
-		    p->rules);
+	if (c->policy[0] != '\0')
+		printf("what else does is for the relay's policy to say: %s\n",
+		    c->policy);
 }
 
 static int
@@ -374,7 +373,7 @@ start(
 		    "nothing here may hold it up; ukai status %s shows when "
 		    "it answers\n",
 		    c->peers.item[0].endpoint.addr.port, name);
-	print_joined(c, p);
+	print_joined(c);
 	if (service)
 		printf("%s is up, and starts with this PC; next: ukai status, "
 		       "or systemctl disable --now ukai@%s to end it for "
@@ -404,7 +403,7 @@ report(const struct options *o, const struct client_paths *p)
 	}
 	diag_print(&d, "ukai", stderr);
 	if (err == 0 && o->no_start) {
-		print_joined(&c, p);
+		print_joined(&c);
 		printf("not started: systemctl enable --now ukai@%s, or ukai "
 		       "up --config %s\n",
 		    o->name, p->conf);

@@ -1,6 +1,7 @@
 #include "commands.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "core/err.h"
@@ -10,11 +11,14 @@
 #include "client/ports/change.h"
 
 static const char usage[] =
-    "Usage: ukai restore [NAME]\n"
+    "Usage: ukai restore [--keep-guard] [NAME]\n"
     "\n"
     "Undo what a killed tunnel NAME, or any, has left changed on this host.\n"
     "Tunnels that are up are left alone. Without NAME also what `ukai ports\n"
-    "apply` has changed.\n";
+    "apply` has changed.\n"
+    "\n"
+    "  --keep-guard   go on refusing what a policy says must not leave outside\n"
+    "                 the tunnel, until the tunnel is up again; for services\n";
 
 static int
 undo(struct undo *u, const char *name, struct diag *d)
@@ -32,26 +36,48 @@ undo(struct undo *u, const char *name, struct diag *d)
 	return err;
 }
 
+static int
+undo_journal(const char *path, const char *name, struct diag *d)
+{
+	struct undo *u;
+	int err;
+
+	if (access(path, F_OK) != 0)
+		return 0;
+	err = undo_open(&u, path, d);
+	if (err < 0)
+		return err;
+	err = undo(u, name, d);
+	undo_close(u);
+	return err;
+}
+
+/* What cannot be undone in one of them is no reason to leave the other. */
+static int
+undo_journals(const struct client_paths *paths, const char *name,
+    bool keep_guard, struct diag *d)
+{
+	int err = undo_journal(paths->journal, name, d), guard = 0;
+
+	if (err != UK_EBUSY && !keep_guard)
+		guard = undo_journal(paths->guard, name, d);
+	return err < 0 ? err : guard;
+}
+
 /* Returns 0; UK_EBUSY: it is running; others told on stderr. */
 static int
-restore(const char *name)
+restore(const char *name, bool keep_guard)
 {
 	struct client_paths paths;
-	struct undo *u;
 	struct diag d;
 	int err;
 
 	diag_init(&d, NULL);
 	err = client_paths(&paths, name, &d);
-	if (err == 0 && access(paths.journal, F_OK) == 0) {
-		err = undo_open(&u, paths.journal, &d);
-		if (err == UK_EBUSY)
-			return err;
-		if (err == 0) {
-			err = undo(u, name, &d);
-			undo_close(u);
-		}
-	}
+	if (err == 0)
+		err = undo_journals(&paths, name, keep_guard, &d);
+	if (err == UK_EBUSY)
+		return err;
 	if (err == 0)
 		client_paths_remove_dead(&paths);
 	diag_print(&d, "ukai", stderr);
@@ -59,7 +85,7 @@ restore(const char *name)
 }
 
 static int
-restore_journals(void)
+restore_journals(bool keep_guard)
 {
 	struct client_names l;
 	struct diag d;
@@ -72,7 +98,7 @@ restore_journals(void)
 		return err;
 	}
 	for (size_t i = 0; i < l.n; i++) {
-		err = restore(l.name[i]);
+		err = restore(l.name[i], keep_guard);
 		if (err == UK_EBUSY)
 			printf("%s: is up, left alone\n", l.name[i]);
 		else if (err < 0)
@@ -85,9 +111,9 @@ restore_journals(void)
 /* Sockets without a journal are leftovers of a run that changed nothing which
  * outlives it. */
 static int
-restore_any(void)
+restore_any(bool keep_guard)
 {
-	int err = restore_journals();
+	int err = restore_journals(keep_guard);
 	struct client_names l;
 	struct client_paths paths;
 
@@ -120,13 +146,20 @@ restore_ports(void)
 int
 command_restore(int argc, char **argv)
 {
+	bool keep_guard = argc > 1 && strcmp(argv[1], "--keep-guard") == 0;
 	int code, err;
 
+	if (keep_guard) {
+		argv[1] = argv[0];
+		argv++;
+		argc--;
+	}
 	if (!command_takes_name(argc, argv, usage, &code))
 		return code;
 	if (!command_is_root("restore"))
 		return EXIT_PERMISSION;
-	err = argc == 2 ? restore(argv[1]) : restore_any();
+	err =
+	    argc == 2 ? restore(argv[1], keep_guard) : restore_any(keep_guard);
 	if (argc < 2 && restore_ports() < 0 && err == 0)
 		err = UK_ESYS;
 	if (err == UK_EBUSY)

@@ -571,3 +571,10 @@ ce_stats(const struct ce *c, struct ce_stats *out)
 	for (int i = 0; i < MAP_DROPS; i++)
 		out->drop[i] += out->nat.drop[i];
 }
+
+void
+ce_short(const struct ce *c, uint32_t below,
+    void (*visit)(void *arg, const struct nat44_shortage *s), void *arg)
+{
+	nat44_short(c->nat, below, visit, arg);
+}

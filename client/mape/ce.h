@@ -71,5 +71,8 @@ struct ce_stats {
 	struct reasm_stats inner, outer;
 };
 void ce_stats(const struct ce *c, struct ce_stats *out);
+/* As nat44_short(). */
+void ce_short(const struct ce *c, uint32_t below,
+    void (*visit)(void *arg, const struct nat44_shortage *s), void *arg);
 
 #endif

@@ -529,3 +529,10 @@ mape_stats(struct mape *m, struct mape_stats *out)
 	ce_address_stats(m->address, &out->address);
 	wire_stats(m->wire, &out->wire);
 }
+
+void
+mape_short(const struct mape *m, uint32_t below,
+    void (*visit)(void *arg, const struct nat44_shortage *s), void *arg)
+{
+	ce_short(m->ce, below, visit, arg);
+}

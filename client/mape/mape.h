@@ -48,5 +48,8 @@ struct mape_stats {
 	struct wire_stats wire;
 };
 void mape_stats(struct mape *m, struct mape_stats *out);
+/* As nat44_short(). */
+void mape_short(const struct mape *m, uint32_t below,
+    void (*visit)(void *arg, const struct nat44_shortage *s), void *arg);
 
 #endif

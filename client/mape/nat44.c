@@ -297,6 +297,26 @@ nat44_stats(const struct nat44 *n, struct nat44_stats *out)
 	}
 }
 
+/* Ports that can be had toward a destination when none is taken. */
+static uint32_t
+ports_of(const struct nat44 *n, uint8_t space)
+{
+	return n->port_count - n->reserved[space];
+}
+
+static uint32_t
+left_of(uint32_t all, uint32_t taken)
+{
+	return taken < all ? all - taken : 0;
+}
+
+static uint32_t
+mappings_left(const struct nat44 *n)
+{
+	return left_of(
+	    ports_of(n, NAT44_UDP), n->mappings.count - n->udp_forwards);
+}
+
 uint32_t
 nat44_ports_left(
     const struct nat44 *n, uint8_t proto, const uint8_t dst[4], uint16_t port)
@@ -304,15 +324,75 @@ nat44_ports_left(
 	uint8_t space = proto == 6    ? NAT44_TCP
 			: proto == 17 ? NAT44_UDP
 				      : NAT44_ICMP;
-	uint32_t all = n->port_count - n->reserved[space];
 	uint64_t remote =
 	    (uint64_t)load_be32(dst) << 16 | (space == NAT44_ICMP ? 0 : port);
-	uint32_t taken = n->mappings.count - n->udp_forwards;
+	uint32_t i;
 
-	if (space != NAT44_UDP || nat44_well_known(port)) {
-		uint32_t i = nat44_pool_find(
-		    n, &n->dests, nat44_dest_key(space, remote));
-		taken = i == NAT44_NONE ? 0 : nat44_dest(n, i)->node.count;
+	if (space == NAT44_UDP && !nat44_well_known(port))
+		return mappings_left(n);
+	i = nat44_pool_find(n, &n->dests, nat44_dest_key(space, remote));
+	return left_of(ports_of(n, space),
+	    i == NAT44_NONE ? 0 : nat44_dest(n, i)->node.count);
+}
+
+struct shortages {
+	uint32_t below;
+	void (*visit)(void *arg, const struct nat44_shortage *s);
+	void *arg;
+};
+
+static void
+shortage(
+    const struct shortages *w, uint8_t space, uint64_t remote, uint32_t left)
+{
+	struct nat44_shortage s = {.proto = nat44_proto(space),
+	    .port = (uint16_t)remote,
+	    .left = left};
+
+	if (left >= w->below)
+		return;
+	store_be32(s.dst, (uint32_t)(remote >> 16));
+	w->visit(w->arg, &s);
+}
+
+/* What holds for every destination. */
+static void
+shortage_of_all(const struct nat44 *n, const struct shortages *w)
+{
+	static const uint16_t well_known[] = {53, 123, 443};
+
+	shortage(w, NAT44_TCP, 0, ports_of(n, NAT44_TCP));
+	shortage(w, NAT44_ICMP, 0, ports_of(n, NAT44_ICMP));
+	shortage(w, NAT44_UDP, 0, mappings_left(n));
+	for (size_t i = 0; i < ARRAY_LEN(well_known); i++)
+		shortage(w, NAT44_UDP, well_known[i], ports_of(n, NAT44_UDP));
+}
+
+void
+nat44_short(const struct nat44 *n, uint32_t below,
+    void (*visit)(void *arg, const struct nat44_shortage *s), void *arg)
+{
+	const struct shortages w = {below, visit, arg};
+	uint32_t least = UINT32_MAX;
+
+	shortage_of_all(n, &w);
+	for (uint8_t space = 0; space < NAT44_SPACES; space++) {
+		if (ports_of(n, space) >= below)
+			least = (uint32_t)uk_min_u64(
+			    least, ports_of(n, space) - below + 1);
 	}
-	return taken < all ? all - taken : 0;
+	/* Not as many sessions as one destination would need. */
+	if (n->count < least)
+		return;
+	for (uint32_t i = 0; i < n->dests.used; i++) {
+		const struct nat44_node *d = &nat44_dest(n, i)->node;
+		uint8_t space = (uint8_t)(d->key >> 48);
+		uint16_t port = (uint16_t)d->key;
+
+		if (d->count < least || ports_of(n, space) < below ||
+		    (space == NAT44_UDP && !nat44_well_known(port)))
+			continue;
+		shortage(&w, space, d->key & UINT64_C(0xffffffffffff),
+		    left_of(ports_of(n, space), d->count));
+	}
 }

@@ -123,4 +123,20 @@ void nat44_stats(const struct nat44 *n, struct nat44_stats *out);
 uint32_t nat44_ports_left(
     const struct nat44 *n, uint8_t proto, const uint8_t dst[4], uint16_t port);
 
+struct nat44_shortage {
+	uint8_t proto; /* 6 TCP, 17 UDP, 1 ICMP */
+	uint8_t dst[4];
+	uint16_t port; /* of the destination; ICMP: 0 */
+	uint32_t left; /* nat44_ports_left() */
+};
+/* Visit the destinations toward which fewer than so many ports are left, each
+ * once, in no order. 0.0.0.0 port 0 is every destination of the protocol: where
+ * the whole set is too small, and of UDP those but ports 53, 123 and 443,
+ * which share the set's endpoint-independent mappings; UDP's other three are
+ * 0.0.0.0 with that port, where the set is too small for them. What that
+ * covers is not visited for itself. Walks the records of destinations in use;
+ * returns at once where there cannot be any such. */
+void nat44_short(const struct nat44 *n, uint32_t below,
+    void (*visit)(void *arg, const struct nat44_shortage *s), void *arg);
+
 #endif

@@ -115,6 +115,27 @@ test_full(void **state)
 }
 
 static void
+test_policy(void **state)
+{
+	(void)state;
+	assert_int_equal(
+	    parse("[Interface]\nPrivateKey=" KEY1 "\nAddress=10.0.0.2/32\n"
+		  "FwMark=0xffff\n[Peer]\nPublicKey=" KEY2
+		  "\nAllowedIPs=0.0.0.0/0\n"
+		  "[Ukai]\nPolicy = /etc/ukai/office.rules\n"
+		  "Networks = 192.168.24.0/24, 192.168.25.0/24\n"
+		  "AllowPrivate = 10.8.0.0/16\nPorts = 65535\n"
+		  "Routes = 10.66.0.0/16\n"),
+	    0);
+	assert_int_equal(diag.n, 0);
+	assert_string_equal(conf.policy, "/etc/ukai/office.rules");
+	assert_int_equal(conf.networks.n, 2);
+	assert_int_equal(conf.allow_private.n, 1);
+	assert_int_equal(conf.ports, 65535);
+	fini();
+}
+
+static void
 test_ten_mistakes(void **state)
 {
 	static const char text[] =
@@ -143,7 +164,7 @@ test_ten_mistakes(void **state)
 	    {8, 2, "[Peer] has no PublicKey"},
 	    {9, 26, "\"10.0.0.0/33\""},
 	    {10, 12, "[2001:db8::1]:51820"},
-	    {12, 1, "Known: LocalNetworks"},
+	    {12, 1, "Known: AllowPrivate"},
 	};
 
 	(void)state;
@@ -177,12 +198,12 @@ static const struct {
     {HEAD PEER2 "[Ukai]\n[Ukai]\n", DIAG_ERROR, "7:2", "on line 6"},
     {HEAD PEER2 "[Relay]\n", DIAG_ERROR, "6:2", "known: Interface, Peer, Ukai"},
     {HEAD PEER2 "[Ukai]\nLocalNetworks=0.0.0.0/0\n", DIAG_ERROR, "7:15",
-	"would keep everything"},
+	"is everything"},
     {HEAD PEER2 "[Ukai]\nLocalNetworks=::/0\n", DIAG_ERROR, "7:15",
-	"would keep everything"},
+	"is everything"},
     {HEAD PEER2 "[Ukai]\nLocalNetworks=\n", DIAG_ERROR, "7:15", "not a prefix"},
     {HEAD PEER2 "[Ukai]\nColour=red\n", DIAG_ERROR, "7:1",
-	"known: LocalNetworks"},
+	"known: AllowPrivate"},
     /* Who would take it? Places are told, also from before the peers. */
     {HEAD PEER2 "[Ukai]\nRoutes=10.0.0.0/8\n", DIAG_ERROR, "7:8",
 	"10.0.0.0/8 is not in any peer's AllowedIPs"},
@@ -195,6 +216,23 @@ static const struct {
 	"not a prefix"},
     {HEAD PEER2 "AllowedIPs=::/0\n[Ukai]\nRoutes=::/0\nRoutes=off\n",
 	DIAG_ERROR, "9:8", "keep one of them"},
+    {HEAD PEER2 "[Ukai]\nPolicy=office.rules\n", DIAG_ERROR, "7:8",
+	"no absolute path"},
+    {HEAD PEER2 "[Ukai]\nPolicy=\n", DIAG_ERROR, "7:8", "no absolute path"},
+    {HEAD "Table=off\n" PEER2 "[Ukai]\nPolicy=/p\n", DIAG_ERROR, "8:8",
+	"needs Table = auto"},
+    {HEAD "FwMark=0x10000\n" PEER2 "[Ukai]\nPolicy=/p\n", DIAG_ERROR, "8:8",
+	"below 0x10000"},
+    {HEAD PEER2 "AllowedIPs=::/0\n[Ukai]\nPolicy=/p\nRoutes=::/0\n", DIAG_ERROR,
+	"9:8", "leaves nothing to Policy"},
+    {HEAD PEER2 "[Ukai]\nPorts=240\n", DIAG_WARNING, "0:0",
+	"no effect without Policy"},
+    {HEAD PEER2 "[Ukai]\nPolicy=/p\nPorts=0\n", DIAG_ERROR, "8:7",
+	"no number of ports"},
+    {HEAD PEER2 "[Ukai]\nPolicy=/p\nPorts=65536\n", DIAG_ERROR, "8:7",
+	"no number of ports"},
+    {HEAD PEER2 "[Ukai]\nPolicy=/p\nNetworks=0.0.0.0/0\n", DIAG_ERROR, "8:10",
+	"is everything"},
     {HEAD PEER2 "AllowedIPs=::/0\n[Ukai]\nRoutes=off, ::/0\n", DIAG_ERROR,
 	"8:8", "not a prefix"},
     {HEAD PEER2 "AllowedIPs=::/0\n" PEER3 "AllowedIPs=::/1, ::/0\n",
@@ -530,6 +568,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_full),
+	    cmocka_unit_test(test_policy),
 	    cmocka_unit_test(test_ten_mistakes),
 	    cmocka_unit_test(test_cases),
 	    cmocka_unit_test(test_random_cover),

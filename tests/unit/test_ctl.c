@@ -888,6 +888,202 @@ ask_busy(void **state)
 	close(server);
 }
 
+/* ---- answers that come later ---- */
+
+static struct later {
+	bool open, waits;
+} later[4];
+static unsigned laters;
+
+static void *
+later_open(void *arg)
+{
+	struct later *l = &later[laters++];
+
+	(void)arg;
+	*l = (struct later){.open = true};
+	return l;
+}
+
+/* "wait": its answer comes later. "bye": nothing more is wanted. Others are
+ * answered at once. */
+static bool
+later_line(void *session, const char *line, size_t len, struct text *out)
+{
+	struct later *l = session;
+
+	if (len == 3 && memcmp(line, "bye", 3) == 0)
+		return false;
+	if (len == 4 && memcmp(line, "wait", 4) == 0)
+		l->waits = true;
+	else
+		text_add(out, "now\n\n");
+	return true;
+}
+
+static void
+later_close(void *session)
+{
+	((struct later *)session)->open = false;
+}
+
+static void
+open_later(struct fixture *f)
+{
+	struct ctl_conf c = conf_for(f, f->path, -1);
+
+	ctl_close(f->ctl);
+	turn();
+	laters = 0;
+	c.handler.open = later_open;
+	c.handler.line = later_line;
+	c.handler.close = later_close;
+	assert_int_equal(ctl_open(&f->ctl, &f->loop, &c, &f->d), 0);
+}
+
+/* Somebody who waits; the i-th. */
+static int
+dial_later(unsigned i)
+{
+	int fd = dial();
+
+	say(fd, "wait\n", 5);
+	turn();
+	assert_int_equal(laters, i + 1);
+	assert_true(later[i].waits);
+	return fd;
+}
+
+static void
+expect_silence(int fd)
+{
+	char c;
+
+	turn();
+	assert_int_equal(recv(fd, &c, 1, MSG_DONTWAIT), -1);
+	assert_int_equal(errno, EAGAIN);
+}
+
+/* Whoever waits is told, and nobody else; in whichever order. */
+static void
+told_later(void **state)
+{
+	struct fixture *f = *state;
+	int fd[3];
+
+	open_later(f);
+	for (unsigned i = 0; i < 3; i++)
+		fd[i] = dial_later(i);
+	expect_silence(fd[1]);
+	ctl_tell(f->ctl, &later[1], "b\n\n", 3);
+	expect_hear(fd[1], "b\n\n");
+	expect_silence(fd[0]);
+	expect_silence(fd[2]);
+	ctl_tell(f->ctl, &later[2], "c\n\n", 3);
+	ctl_tell(f->ctl, &later[0], "a", 1);
+	ctl_tell(f->ctl, &later[0], "\n\n", 2);
+	expect_hear(fd[2], "c\n\n");
+	expect_hear(fd[0], "a\n\n");
+	/* The connection goes on as before. */
+	say(fd[1], "x\nwait\n", 7);
+	expect_hear(fd[1], "now\n\n");
+	ctl_tell(f->ctl, &later[1], "d\n\n", 3);
+	expect_hear(fd[1], "d\n\n");
+	for (unsigned i = 0; i < 3; i++)
+		close(fd[i]);
+	turn();
+	assert_false(later[0].open || later[1].open || later[2].open);
+}
+
+/* More than the socket takes at once, and a line that comes meanwhile. */
+static void
+told_much_later(void **state)
+{
+	static char buf[sizeof(big) + 16];
+	struct fixture *f = *state;
+	int fd;
+	bool eof;
+
+	open_later(f);
+	fd = dial_later(0);
+	for (int i = 0; i < 10; i++)
+		ctl_tell(f->ctl, &later[0], big, sizeof(big));
+	say(fd, "x\n", 2);
+	for (int i = 0; i < 10; i++) {
+		assert_int_equal(
+		    hear(fd, buf, sizeof(big), 4096, &eof), sizeof(big));
+		assert_memory_equal(buf, big, sizeof(big));
+	}
+	expect_hear(fd, "now\n\n");
+	close(fd);
+}
+
+/* Who does not wait for the end has no session any more, so nobody tells it. */
+static void
+left_before_told(void **state)
+{
+	struct fixture *f = *state;
+	int fd[2];
+
+	open_later(f);
+	fd[0] = dial_later(0);
+	fd[1] = dial_later(1);
+	close(fd[0]);
+	turn();
+	assert_false(later[0].open);
+	assert_true(later[1].open);
+	/* Without an answer, a line that ends it is the end. */
+	say(fd[1], "bye\n", 4);
+	expect_end(fd[1]);
+	assert_false(later[1].open);
+	close(fd[1]);
+}
+
+/* It has left, and we have not heard of that yet. */
+static void
+leaves_while_told(void **state)
+{
+	struct fixture *f = *state;
+	int fd;
+
+	open_later(f);
+	fd = dial_later(0);
+	close(fd);
+	ctl_tell(f->ctl, &later[0], big, sizeof(big));
+	turn();
+	assert_false(later[0].open);
+}
+
+static void
+told_and_closed(void **state)
+{
+	struct fixture *f = *state;
+	int fd;
+
+	open_later(f);
+	fd = dial_later(0);
+	ctl_tell(f->ctl, &later[0], "a\n\n", 3);
+	ctl_close(f->ctl);
+	f->ctl = NULL;
+	expect_hear(fd, "a\n\n");
+	expect_end(fd);
+	close(fd);
+}
+
+static void
+no_memory_to_tell(void **state)
+{
+	struct fixture *f = *state;
+	int fd;
+
+	open_later(f);
+	fd = dial_later(0);
+	ctl_tell(f->ctl, &later[0], NULL, 0);
+	assert_false(later[0].open);
+	expect_end(fd);
+	close(fd);
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int
@@ -923,6 +1119,12 @@ main(void)
 	    T(ask_answers),
 	    T(ask_errors),
 	    T(ask_busy),
+	    T(told_later),
+	    T(told_much_later),
+	    T(left_before_told),
+	    T(leaves_while_told),
+	    T(told_and_closed),
+	    T(no_memory_to_tell),
 	};
 
 	for (size_t i = 0; i < sizeof(big); i++)

@@ -57,7 +57,8 @@ setup(void **state)
 static void
 expect(const char *want, const struct ip_prefix *local, size_t locals)
 {
-	const struct join_conf c = {&answer, private_key, &via, local, locals};
+	const struct join_conf c = {
+	    &answer, private_key, &via, local, locals, NULL};
 	struct text t = {.s = NULL};
 	struct client_conf conf;
 
@@ -133,11 +134,36 @@ test_everything(void **state)
 	    local, 2);
 }
 
+/* The policy says what takes the tunnel, not what the relay would have all
+ * take. */
+static void
+test_policy(void **state)
+{
+	const struct join_conf c = {
+	    .answer = &answer,
+	    .private_key = private_key,
+	    .via = &via,
+	    .policy = "/etc/ukai/ukai0.rules",
+	};
+	struct text t = {.s = NULL};
+	struct client_conf conf;
+
+	(void)state;
+	assert_int_equal(join_conf_format(&c, &t), 0);
+	assert_int_equal(client_conf_parse(&conf, t.s, t.len, &d), 0);
+	assert_int_equal(d.n, 0);
+	assert_string_equal(conf.policy, "/etc/ukai/ukai0.rules");
+	assert_int_equal(conf.routes.list.n, 1);
+	assert_int_equal(conf.routes.list.item[0].prefix.bits, 16);
+	client_conf_fini(&conf);
+	text_fini(&t);
+}
+
 /* "Nothing" must not become "all of AllowedIPs". */
 static void
 test_no_routes(void **state)
 {
-	const struct join_conf c = {&answer, private_key, &via, NULL, 0};
+	const struct join_conf c = {&answer, private_key, &via, NULL, 0, NULL};
 	struct text t = {.s = NULL};
 	struct client_conf conf;
 
@@ -154,7 +180,7 @@ test_no_routes(void **state)
 static void
 test_most_routes(void **state)
 {
-	const struct join_conf c = {&answer, private_key, &via, NULL, 0};
+	const struct join_conf c = {&answer, private_key, &via, NULL, 0, NULL};
 	struct text t = {.s = NULL};
 	struct client_conf conf;
 
@@ -237,6 +263,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup(test_usual, setup),
 	    cmocka_unit_test_setup(test_everything, setup),
+	    cmocka_unit_test_setup(test_policy, setup),
 	    cmocka_unit_test_setup(test_no_routes, setup),
 	    cmocka_unit_test_setup(test_most_routes, setup),
 	    cmocka_unit_test_setup(test_endpoint, setup),

@@ -573,6 +573,217 @@ test_index(void **state)
 	nat44_index_fini(&x);
 }
 
+/* ---- destinations that run short ---- */
+
+#define SHORT_ADDRS 4
+#define SHORT_MANY 128
+
+static const uint16_t short_ports[] = {22, 53, 123, 443, 3478};
+
+/* The twin: who has opened what, counted from end to end. No time passes, so
+ * nothing ends. */
+struct opened {
+	uint8_t proto;
+	struct lab_end from, to;
+};
+static struct opened opened[8192];
+static unsigned opened_n;
+
+static bool
+same_end(struct lab_end a, struct lab_end b)
+{
+	return a.a == b.a && a.port == b.port;
+}
+
+static bool
+is_shared_udp(uint8_t proto, uint16_t port)
+{
+	return proto == LAB_UDP && port != 53 && port != 123 && port != 443;
+}
+
+/* Counts like the i-th one before it? */
+static bool
+repeats(unsigned i, bool of_all)
+{
+	for (unsigned k = 0; k < i; k++) {
+		const struct opened *a = &opened[k], *b = &opened[i];
+
+		if (a->proto == b->proto && same_end(a->from, b->from) &&
+		    (of_all ? is_shared_udp(a->proto, a->to.port)
+			    : same_end(a->to, b->to)))
+			return true;
+	}
+	return false;
+}
+
+static uint32_t
+twin_left(uint8_t proto, struct lab_end to)
+{
+	bool of_all = is_shared_udp(proto, to.port);
+	uint32_t taken = 0;
+
+	for (unsigned i = 0; i < opened_n; i++) {
+		const struct opened *o = &opened[i];
+
+		if (o->proto != proto || repeats(i, of_all))
+			continue;
+		taken += of_all ? is_shared_udp(proto, o->to.port)
+				: same_end(o->to, to);
+	}
+	return 32 - taken;
+}
+
+static struct nat44_shortage found[SHORT_MANY];
+static unsigned found_n;
+
+static void
+note_short(void *arg, const struct nat44_shortage *s)
+{
+	(void)arg;
+	assert_true(found_n < SHORT_MANY);
+	found[found_n++] = *s;
+}
+
+/* How often it was named, and what was said to be left. */
+static unsigned
+times_found(uint8_t proto, struct lab_end to, uint32_t *left)
+{
+	unsigned times = 0;
+
+	for (unsigned i = 0; i < found_n; i++) {
+		if (found[i].proto != proto ||
+		    load_be32(found[i].dst) != to.a || found[i].port != to.port)
+			continue;
+		times++;
+		*left = found[i].left;
+	}
+	return times;
+}
+
+static void
+expect_found(const struct nat44 *n, uint8_t proto, struct lab_end to,
+    uint32_t left, uint32_t below)
+{
+	uint8_t dst[4];
+	uint32_t said = left;
+
+	assert_int_equal(times_found(proto, to, &said), left < below);
+	assert_int_equal(said, left);
+	store_be32(dst, to.a);
+	assert_int_equal(nat44_ports_left(n, proto, dst, to.port), left);
+}
+
+static void
+look_for_short(const struct nat44 *n, uint32_t below)
+{
+	static const uint8_t protos[] = {LAB_TCP, LAB_UDP, LAB_ICMP};
+	const struct lab_end any = {0, 0};
+	unsigned want = 0;
+
+	found_n = 0;
+	nat44_short(n, below, note_short, NULL);
+	for (unsigned i = 0; i < SHORT_ADDRS * ARRAY_LEN(short_ports); i++) {
+		for (unsigned k = 0; k < ARRAY_LEN(protos); k++) {
+			struct lab_end to = {LAB_REMOTE + i % SHORT_ADDRS,
+			    short_ports[i / SHORT_ADDRS]};
+			uint32_t left;
+
+			if (is_shared_udp(protos[k], to.port))
+				continue;
+			if (protos[k] == LAB_ICMP && i >= SHORT_ADDRS)
+				continue;
+			if (protos[k] == LAB_ICMP)
+				to.port = 0;
+			left = twin_left(protos[k], to);
+			expect_found(n, protos[k], to, left, below);
+			want += left < below;
+		}
+	}
+	expect_found(n, LAB_UDP, any, twin_left(LAB_UDP, any), below);
+	want += twin_left(LAB_UDP, any) < below;
+	assert_int_equal(found_n, want);
+}
+
+static void
+open_any(struct nat44 *n)
+{
+	struct opened *o = &opened[opened_n];
+
+	o->proto = (uint8_t[]){LAB_TCP, LAB_UDP, LAB_ICMP}[lab_rnd() % 3];
+	o->from = inside((uint32_t)(lab_rnd() % 60));
+	o->to = (struct lab_end){LAB_REMOTE + (uint32_t)(lab_rnd() % 4),
+	    short_ports[lab_rnd() % ARRAY_LEN(short_ports)]};
+	if (lab_rnd() % 2 == 0)
+		o->to = (struct lab_end){LAB_REMOTE, 443}; /* a favourite */
+	if (o->proto == LAB_ICMP)
+		o->to.port = 0;
+	if (lab_out(n, 0, o->proto, o->from, o->to, LAB_SYN) == MAP_OK)
+		opened_n++;
+}
+
+/* Equal to the twin at each threshold, from no session to a full set. */
+static void
+test_short(void **state)
+{
+	static const struct map_ports ports = {
+	    .offset = 0, .psid_len = 11, .psid = 5};
+	struct nat44_conf c = lab_conf();
+	struct nat44 *n;
+
+	(void)state;
+	c.ports = ports;
+	n = make(&c);
+	opened_n = 0;
+	for (unsigned step = 0; step < 600; step++) {
+		if (step % 20 == 0)
+			look_for_short(n, (uint32_t)(lab_rnd() % 33));
+		open_any(n);
+	}
+	look_for_short(n, 0);
+	assert_int_equal(found_n, 0);
+	look_for_short(n, 1);
+	assert_true(found_n > 0);
+	look_for_short(n, 32);
+	nat44_expire(n, 10000 * S);
+	for (unsigned k = 0; k < 100; k++)
+		nat44_expire(n, 10000 * S);
+	opened_n = 0;
+	look_for_short(n, 32);
+	assert_int_equal(found_n, 0);
+	nat44_free(n);
+}
+
+/* A set that is too small from the beginning is so toward everybody, which is
+ * said once for a protocol; sessions change nothing in that. */
+static void
+test_short_everywhere(void **state)
+{
+	static const uint16_t of_udp[] = {0, 53, 123, 443};
+	struct nat44 *n = make_default();
+	uint32_t left;
+
+	(void)state;
+	for (unsigned k = 0; k < 2; k++) {
+		found_n = 0;
+		nat44_short(n, PORTS + 1, note_short, NULL);
+		assert_int_equal(found_n, 6);
+		assert_int_equal(
+		    times_found(LAB_TCP, (struct lab_end){0, 0}, &left), 1);
+		assert_int_equal(left, PORTS);
+		assert_int_equal(
+		    times_found(LAB_ICMP, (struct lab_end){0, 0}, &left), 1);
+		for (unsigned i = 0; i < ARRAY_LEN(of_udp); i++)
+			assert_int_equal(
+			    times_found(
+				LAB_UDP, (struct lab_end){0, of_udp[i]}, &left),
+			    1);
+		establish(n, 0, inside(1), web);
+		assert_int_equal(
+		    lab_out(n, 0, LAB_UDP, inside(1), web, 0), MAP_OK);
+	}
+	nat44_free(n);
+}
+
 int
 main(void)
 {
@@ -592,6 +803,8 @@ main(void)
 	    cmocka_unit_test(test_other_sets),
 	    cmocka_unit_test(test_hash),
 	    cmocka_unit_test(test_index),
+	    cmocka_unit_test(test_short),
+	    cmocka_unit_test(test_short_everywhere),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

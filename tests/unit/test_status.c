@@ -88,8 +88,9 @@ test_json(void **state)
 	{
 		assert_true(json_equal(json_object_get(o, key), v));
 	}
-	assert_int_equal(json_object_size(o), 20);
+	assert_int_equal(json_object_size(o), 21);
 	assert_true(json_is_null(json_object_get(o, "map_e")));
+	assert_true(json_is_null(json_object_get(o, "policy")));
 	assert_true(
 	    json_is_null(json_object_get(json_array_get(peers, 0), "host")));
 	assert_string_equal(

@@ -15,6 +15,7 @@
  *   cookie reply names one of ours       test_cookie_reply_refused
  *   cookie reply opens, was asked for    test_cookie_reply_refused
  *   DH results not zero                  test_wg_noise, test_low_order_peers
+ *   asked, and how long ago              test_ask_interval
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -893,6 +894,199 @@ test_silence(void **state)
 	assert_true(lab_ping(&l, &l.a, &l.b));
 }
 
+/* ---- asking whether somebody answers ---- */
+
+static void
+take_ask(struct lab_side *s, struct lab_msg *m)
+{
+	wg_peer_ask(s->peer);
+	assert_true(lab_next(&l, s, m));
+	assert_int_equal(pbuf_data(&m->buf)[0], WG_MSG_INITIATION);
+	expect_quiet(s);
+}
+
+static void
+expect_no_ask(struct lab_side *s)
+{
+	wg_peer_ask(s->peer);
+	expect_quiet(s);
+}
+
+/* At once after a session began, and never within the interval, whichever kind
+ * came before. */
+static void
+test_ask_interval(void **state)
+{
+	struct lab_msg m;
+
+	(void)state;
+	expect_no_ask(&l.a);
+	lab_advance(&l, WG_ASK_INTERVAL - 1);
+	expect_no_ask(&l.a);
+	lab_advance(&l, 1);
+	take_ask(&l.a, &m);
+	lab_advance(&l, WG_ASK_INTERVAL - 1);
+	expect_no_ask(&l.a);
+	lab_advance(&l, 1);
+	take_ask(&l.a, &m);
+}
+
+/* The session stays in use until there is another one, and what is on its way
+ * in it is still taken. */
+static void
+test_ask_keeps_session(void **state)
+{
+	struct wg_peer_info before, after;
+	struct lab_msg packet, late, m, out;
+
+	(void)state;
+	lab_advance(&l, LAB_S(1));
+	wg_peer_info(l.a.peer, l.now.mono_ns, &before);
+	take_ask(&l.a, &m);
+	assert_true(lab_ping(&l, &l.a, &l.b) && lab_ping(&l, &l.b, &l.a));
+	lab_packet(&l.a, &l.b, &packet);
+	assert_true(lab_seal(&l, &l.a, &packet, &late));
+	wg_peer_info(l.a.peer, l.now.mono_ns, &after);
+	assert_int_equal(after.handshakes, before.handshakes);
+	assert_int_equal(after.tx_data, before.tx_data + 2);
+	give(&l.b, &m, &l.a.at);
+	assert_int_equal(lab_settle(&l), 0);
+	wg_peer_info(l.a.peer, l.now.mono_ns, &after);
+	assert_int_equal(after.handshakes, before.handshakes + 1);
+	assert_true(lab_open(&l, &l.b, &late, &l.a.at, &out));
+	assert_true(lab_ping(&l, &l.a, &l.b) && lab_ping(&l, &l.b, &l.a));
+}
+
+/* Unanswered, it leaves no trace: no retry, no deadline. */
+static void
+test_ask_unanswered(void **state)
+{
+	struct lab_msg m;
+	uint64_t at;
+
+	(void)state;
+	lab_advance(&l, LAB_S(1));
+	at = wg_timers_deadline(&l.a.peer->timers);
+	take_ask(&l.a, &m);
+	assert_true(wg_timers_deadline(&l.a.peer->timers) == at);
+	lab_sleep(&l, &l.a, LAB_S(100));
+	assert_true(lab_ping(&l, &l.a, &l.b));
+}
+
+/* What the other side is owed comes when it is due. */
+static void
+test_ask_keeps_keepalive(void **state)
+{
+	struct lab_msg m;
+
+	(void)state;
+	lab_advance(&l, LAB_S(1));
+	assert_true(lab_ping(&l, &l.b, &l.a));
+	for (unsigned i = 0; i < 10; i++) {
+		take_ask(&l.a, &m);
+		lab_advance(&l, LAB_S(1));
+	}
+	wg_device_tick(l.a.d, l.now);
+	assert_true(lab_next(&l, &l.a, &m));
+	assert_int_equal(m.buf.len, WG_DATA_OVERHEAD);
+}
+
+/* Retries come every 5 s and end after 90 s, however often somebody asks. */
+static void
+test_ask_beside_retries(void **state)
+{
+	uint64_t begin = l.now.mono_ns, given_up = 0;
+	unsigned others = 0;
+	struct lab_msg packet, m;
+
+	(void)state;
+	lab_packet(&l.a, &l.b, &packet);
+	assert_false(lab_seal(&l, &l.a, &packet, &m));
+	assert_int_equal(lab_discard(&l, &l.a), 1);
+	for (unsigned i = 0; i < 1500 && given_up == 0; i++) {
+		lab_advance(&l, LAB_MS(100));
+		wg_device_tick(l.a.d, l.now);
+		others += lab_discard(&l, &l.a);
+		if (i % 10 == 4)
+			wg_peer_ask(l.a.peer);
+		(void)lab_discard(&l, &l.a);
+		if (l.a.peer->queued == 0)
+			given_up = l.now.mono_ns - begin;
+	}
+	assert_int_equal(others, l.a.d->conf.times.max_retries);
+	assert_in_range(given_up, LAB_S(100), LAB_S(108));
+	/* And its answer ends them. */
+	assert_false(lab_seal(&l, &l.a, &packet, &m));
+	(void)lab_discard(&l, &l.a);
+	lab_advance(&l, LAB_S(1));
+	take_ask(&l.a, &m);
+	give(&l.b, &m, &l.a.at);
+	assert_int_equal(lab_settle(&l), 1);
+	lab_advance(&l, LAB_S(6));
+	wg_device_tick(l.a.d, l.now);
+	expect_quiet(&l.a);
+}
+
+/* One that has no answer may have left from the wrong address. */
+static void
+test_ask_forgets_source(void **state)
+{
+	struct endpoint from = l.b.at;
+	struct lab_msg packet, m, out;
+
+	(void)state;
+	from.src = lab_at("192.0.2.1", 0).addr;
+	lab_packet(&l.b, &l.a, &packet);
+	assert_true(lab_seal(&l, &l.b, &packet, &m));
+	assert_true(lab_open(&l, &l.a, &m, &from, &out));
+	lab_advance(&l, LAB_S(1));
+	take_ask(&l.a, &m);
+	assert_int_equal(m.to.src.family, FAMILY_V4);
+	lab_advance(&l, LAB_S(1));
+	take_ask(&l.a, &m);
+	assert_int_equal(m.to.src.family, FAMILY_NONE);
+}
+
+static void
+test_ask_in_vain(void **state)
+{
+	static const struct wg_key none;
+	struct lab_msg m;
+
+	(void)state;
+	lab_advance(&l, LAB_S(1));
+	wg_device_set_up(l.a.d, false);
+	expect_no_ask(&l.a);
+	wg_device_set_up(l.a.d, true);
+	expect_quiet(&l.a);
+	wg_device_set_private_key(l.a.d, &none);
+	expect_no_ask(&l.a);
+	lab_restart(&l, &l.b, &l.a); /* knows no endpoint */
+	expect_no_ask(&l.b);
+	lab_restart(&l, &l.a, &l.b);
+	take_ask(&l.a, &m);
+}
+
+/* Who is under load asks for a cookie, and gets it with the next one. */
+static void
+test_ask_under_load(void **state)
+{
+	struct lab_msg m, reply;
+
+	(void)state;
+	lab_advance(&l, LAB_S(1));
+	l.b.d->loaded_until_ns = l.now.mono_ns + LAB_S(10);
+	take_ask(&l.a, &m);
+	give(&l.b, &m, &l.a.at);
+	assert_true(lab_next(&l, &l.b, &reply));
+	assert_int_equal(pbuf_data(&reply.buf)[0], WG_MSG_COOKIE);
+	give(&l.a, &reply, &l.b.at);
+	lab_advance(&l, LAB_S(1));
+	take_ask(&l.a, &m);
+	give(&l.b, &m, &l.a.at);
+	expect_answer(&l.b, &reply);
+}
+
 #define FRESH(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 #define CONNECTED(f)                                                           \
 	cmocka_unit_test_setup_teardown(f, setup_connected, teardown)
@@ -930,6 +1124,14 @@ main(void)
 	    FRESH(test_load_of_two_senders),
 	    CONNECTED(test_data_under_load),
 	    CONNECTED(test_silence),
+	    CONNECTED(test_ask_interval),
+	    CONNECTED(test_ask_keeps_session),
+	    CONNECTED(test_ask_unanswered),
+	    CONNECTED(test_ask_keeps_keepalive),
+	    FRESH(test_ask_beside_retries),
+	    CONNECTED(test_ask_forgets_source),
+	    CONNECTED(test_ask_in_vain),
+	    CONNECTED(test_ask_under_load),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -156,6 +156,27 @@ test_may_initiate(void **state)
 	assert_true(wg_timers_may_initiate(&t, c, 0));
 }
 
+/* Beside all others: they neither hold it up nor are held up by it. */
+static void
+test_may_ask(void **state)
+{
+	(void)state;
+	assert_true(wg_timers_may_ask(&t, T0));
+	wg_timers_asked(&t, T0);
+	assert_false(wg_timers_may_ask(&t, T0 + WG_ASK_INTERVAL - 1));
+	assert_true(wg_timers_may_ask(&t, T0 + WG_ASK_INTERVAL));
+	assert_true(wg_timers_may_initiate(&t, c, T0));
+	expect_silence();
+	wg_timers_initiated(&t, c, T0 + S(1), JITTER);
+	assert_false(wg_timers_may_ask(&t, T0 + S(1) + WG_ASK_INTERVAL - 1));
+	assert_true(wg_timers_may_ask(&t, T0 + S(1) + WG_ASK_INTERVAL));
+	wg_timers_asked(&t, T0 + S(2));
+	assert_false(wg_timers_may_initiate(&t, c, T0 + S(6) - 1));
+	assert_true(wg_timers_may_initiate(&t, c, T0 + S(6)));
+	wg_timers_stop(&t);
+	assert_true(wg_timers_may_ask(&t, T0 + S(2)));
+}
+
 /* An initiation that came too soon goes when it may, once, and leaves a retry
  * that is due as it is. */
 static void
@@ -289,6 +310,7 @@ main(void)
 	    cmocka_unit_test_setup(test_give_up_keeps_zero_keys, setup),
 	    cmocka_unit_test_setup(test_completed, setup),
 	    cmocka_unit_test_setup(test_may_initiate, setup),
+	    cmocka_unit_test_setup(test_may_ask, setup),
 	    cmocka_unit_test_setup(test_deferred, setup),
 	    cmocka_unit_test_setup(test_zero_keys, setup),
 	    cmocka_unit_test_setup(test_persistent, setup),

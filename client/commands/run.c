@@ -1,0 +1,207 @@
+#include "commands.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <grp.h>
+#include <jansson.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/err.h"
+#include "io/ctl.h"
+#include "io/service.h"
+
+#define ASK_TIMEOUT_MS 5000
+/* As shells have it. */
+#define EXIT_CANNOT_RUN 126
+#define EXIT_NO_PROGRAM 127
+
+static const char usage[] =
+    "Usage: ukai run [-n NAME] [--fallback] [--user USER] -- PROGRAM [ARG...]\n"
+    "\n"
+    "Run PROGRAM, and what it starts, through the tunnel NAME, or the only one\n"
+    "that is up, whatever its rules say. Nothing of it goes past the tunnel:\n"
+    "while the tunnel cannot, its connections are refused.\n"
+    "\n"
+    "  -n, --name NAME   the tunnel\n"
+    "  --fallback        while the tunnel cannot, take the line instead\n"
+    "  --user USER       as this user, who may otherwise not run ukai\n";
+
+struct options {
+	const char *name, *user; /* NULL: none given */
+	bool fallback, help;
+	char **program; /* and its arguments, NULL after the last */
+};
+
+static int
+parse(struct options *o, int argc, char **argv)
+{
+	static const struct option known[] = {
+	    {"name", required_argument, NULL, 'n'},
+	    {"fallback", no_argument, NULL, 'f'},
+	    {"user", required_argument, NULL, 'u'},
+	    {"help", no_argument, NULL, 'h'},
+	    {NULL, 0, NULL, 0},
+	};
+	int c;
+
+	*o = (struct options){.name = NULL};
+	/* "+": the first word that is no option is the program. */
+	while ((c = getopt_long(argc, argv, "+n:h", known, NULL)) != -1) {
+		switch (c) {
+		case 'n':
+			o->name = optarg;
+			break;
+		case 'f':
+			o->fallback = true;
+			break;
+		case 'u':
+			o->user = optarg;
+			break;
+		case 'h':
+			o->help = true;
+			break;
+		default:
+			return UK_EINVAL;
+		}
+	}
+	o->program = argv + optind;
+	if (o->help)
+		return 0;
+	if (optind == argc) {
+		fprintf(
+		    stderr, "ukai: error: run takes a program\n\n%s", usage);
+		return UK_EINVAL;
+	}
+	if (o->name != NULL && !client_name_ok(o->name)) {
+		fprintf(stderr, "ukai: error: \"%s\" is no tunnel's name\n",
+		    o->name);
+		return UK_EINVAL;
+	}
+	return 0;
+}
+
+/* The tunnel's answer: {"error": null, or why not}. */
+static int
+judge(const char *answer, const char *name)
+{
+	json_t *o = json_loads(answer, 0, NULL);
+	const json_t *error = json_object_get(o, "error");
+	int code = EXIT_OK;
+
+	if (json_is_string(error)) {
+		fprintf(stderr, "ukai: error: %s: %s\n", name,
+		    json_string_value(error));
+		code = EXIT_FAILED;
+	} else if (!json_is_null(error)) {
+		fprintf(stderr,
+		    "ukai: error: %s gives no answer; it is of another "
+		    "version, or about to end\n",
+		    name);
+		code = EXIT_FAILED;
+	}
+	json_decref(o);
+	return code;
+}
+
+/* Have the tunnel take this process. Returns an exit code. */
+static int
+enter(const char *name, bool fallback)
+{
+	struct client_paths paths;
+	char *answer = NULL, line[48];
+	struct diag d;
+	int err, code;
+
+	diag_init(&d, NULL);
+	snprintf(line, sizeof(line), "%s %d\n",
+	    fallback ? "run-fallback" : "run", (int)getpid());
+	err = client_paths(&paths, name, &d);
+	if (err == 0)
+		err = ctl_ask(paths.control, line, ASK_TIMEOUT_MS, &answer, &d);
+	if (err == UK_ENOENT) {
+		fprintf(stderr, "ukai: error: %s is not running\n", name);
+		return EXIT_NOT_RUNNING;
+	}
+	if (err < 0) {
+		diag_print(&d, "ukai", stderr);
+		return service_exit_code(err);
+	}
+	code = judge(answer, name);
+	free(answer);
+	return code;
+}
+
+/* On failure errno says why; some of it may have been done. */
+static int
+become(const struct passwd *pw)
+{
+	if (initgroups(pw->pw_name, pw->pw_gid) < 0 || setgid(pw->pw_gid) < 0 ||
+	    setuid(pw->pw_uid) < 0)
+		return -1;
+	if (setenv("HOME", pw->pw_dir, 1) < 0 ||
+	    setenv("USER", pw->pw_name, 1) < 0 ||
+	    setenv("LOGNAME", pw->pw_name, 1) < 0 ||
+	    setenv("SHELL", pw->pw_shell, 1) < 0)
+		return -1;
+	return 0;
+}
+
+/* Returns only when it could not. */
+static int
+execute(char **program, const struct passwd *pw)
+{
+	int e;
+
+	if (pw != NULL && become(pw) < 0) {
+		fprintf(stderr, "ukai: error: cannot become %s: %s\n",
+		    pw->pw_name, strerror(errno));
+		return EXIT_FAILED;
+	}
+	execvp(program[0], program);
+	e = errno;
+	fprintf(stderr, "ukai: error: cannot run %s: %s\n", program[0],
+	    strerror(e));
+	return e == ENOENT ? EXIT_NO_PROGRAM : EXIT_CANNOT_RUN;
+}
+
+static int
+run(const struct options *o)
+{
+	const struct passwd *pw = o->user != NULL ? getpwnam(o->user) : NULL;
+	char only[CLIENT_NAME_MAX];
+	const char *name = o->name;
+	int code;
+
+	if (o->user != NULL && pw == NULL) {
+		fprintf(stderr, "ukai: error: there is no user %s\n", o->user);
+		return EXIT_USAGE;
+	}
+	if (name == NULL) {
+		code = command_only_running(only, "use with -n");
+		if (code != EXIT_OK)
+			return code;
+		name = only;
+	}
+	code = enter(name, o->fallback);
+	return code == EXIT_OK ? execute(o->program, pw) : code;
+}
+
+int
+command_run(int argc, char **argv)
+{
+	struct options o;
+
+	if (parse(&o, argc, argv) < 0)
+		return EXIT_USAGE;
+	if (o.help) {
+		fputs(usage, stdout);
+		return EXIT_OK;
+	}
+	if (!command_is_root("run"))
+		return EXIT_PERMISSION;
+	return run(&o);
+}

@@ -1,0 +1,78 @@
+/* bindings: which addresses the names of rules have, as the DNS has said, and
+ * so what is in the kernel's sets (policy_nft_names_set()). An address is in
+ * the set of every slot one of whose rules holds for one of its names, as long
+ * as one of those answers lives: its TTL, BINDINGS_FLOOR_S at least, and one
+ * day at most. Pure: names and time in, changes out. Memory: heap. Threads:
+ * owner only. */
+#ifndef UKAI_POLICY_BINDINGS_H
+#define UKAI_POLICY_BINDINGS_H
+
+#include "matcher.h"
+#include "slots.h"
+
+#define BINDINGS_FLOOR_S 300
+#define BINDINGS_CEILING_S 86400
+/* Of pairs of a name and an address. */
+#define BINDINGS_MAX 131072
+/* What one answer may have. */
+#define BINDINGS_CHAIN_MAX 16
+#define BINDINGS_RULES_MAX 64 /* rules that one name is looked at for */
+
+struct bindings;
+
+/* m and s stay until bindings_follow() or bindings_free(). Returns 0;
+ * UK_ENOMEM. */
+int bindings_new(
+    struct bindings **out, const struct matcher *m, const struct slots *s);
+void bindings_free(struct bindings *b); /* NULL: no-op */
+
+/* The name that was asked for, and those that its CNAMEs led to, have this
+ * address. Returns 0, also when no rule cares; UK_ELIMIT: BINDINGS_MAX is
+ * reached, and nothing has changed; UK_ENOMEM: likewise. */
+int bindings_add(struct bindings *b, uint64_t now_ns, const char *const *name,
+    size_t names, const struct ip_addr *a, uint32_t ttl_s);
+
+/* Forget what is too old. */
+void bindings_tick(struct bindings *b, uint64_t now_ns);
+
+/* Another policy: the names stay, their slots change. After this the changes
+ * are those from empty sets. Returns 0; UK_ENOMEM: all is as before. */
+int bindings_follow(
+    struct bindings *b, const struct matcher *m, const struct slots *s);
+
+struct binding_change {
+	uint16_t slot; /* number */
+	bool add; /* else remove */
+	struct ip_addr addr;
+	const char *name; /* one of its names; good until the next call */
+};
+/* What has to be done in the kernel. In order; an address that came and went
+ * meanwhile is not told. */
+bool bindings_next(struct bindings *b, struct binding_change *out);
+/* Is there any? */
+bool bindings_changed(const struct bindings *b);
+/* All changes are to be told once more, from empty sets. */
+void bindings_again(struct bindings *b);
+
+/* The names of an address, for explain. Returns how many; at most cap are
+ * written, good until the next change. */
+size_t bindings_names(const struct bindings *b, const struct ip_addr *a,
+    const char **name, size_t cap);
+
+/* An address that names of different rules have, so that a flow to it cannot
+ * be told apart: the earlier rule wins. */
+struct binding_collision {
+	struct ip_addr addr;
+	const char *name[2]; /* the first one's is the winner's */
+	uint32_t rule[2];
+};
+void bindings_collisions(const struct bindings *b,
+    bool (*visit)(void *arg, const struct binding_collision *c), void *arg);
+
+struct bindings_stats {
+	uint32_t names, addresses, pairs;
+	uint64_t refused; /* UK_ELIMIT */
+};
+void bindings_stats(const struct bindings *b, struct bindings_stats *out);
+
+#endif

@@ -1,0 +1,72 @@
+/* policy: a running split-tunnel policy: rules, tables in the kernel, names,
+ * programs, fallback and ports put together. Linux. On the loop's thread;
+ * loading a file and bringing it into the kernel is done by libuv's worker
+ * threads, as lists may have a million lines. */
+#ifndef UKAI_POLICY_POLICY_H
+#define UKAI_POLICY_POLICY_H
+
+#include <jansson.h>
+#include <uv.h>
+
+#include "client/conf.h"
+#include "client/routes.h"
+#include "core/text.h"
+#include "host/hostfw.h"
+
+struct policy;
+struct mape;
+struct tunnel;
+
+struct policy_setup {
+	uv_loop_t *loop;
+	const char *name; /* of the tunnel */
+	const char *table; /* of the tunnel, in nftables */
+	const struct client_conf *conf; /* its policy is a path */
+	const struct routes *routes;
+	struct netcfg *n;
+	struct undo *keep; /* journal of what stays when we are killed */
+	struct hostfw *firewall;
+	/* Append what the tunnel's table has besides. In any thread. */
+	void (*body)(void *arg, struct text *t);
+	void *arg;
+};
+
+/* Load the file, and refuse from now on what tunnel! and block are about;
+ * before there is a tunnel, and before anything of an earlier run is undone.
+ * Pointers in s stay. Returns 0 (d may have warnings); UK_EINVAL with every
+ * mistake of the file in d; UK_ENOENT, UK_EPERM, UK_ESYS, UK_ENOMEM. */
+int policy_open(
+    struct policy **out, const struct policy_setup *s, struct diag *d);
+/* The tunnel is there, with addresses and routes, and so is our own CE, if
+ * there is one (else NULL): decide on flows from now on. Errors as above. */
+int policy_start(
+    struct policy *p, struct tunnel *t, struct mape *m, struct diag *d);
+/* No more decisions. The guard stays, for its journal to undo. NULL: no-op. */
+void policy_close(struct policy *p, struct diag *d);
+
+/* Load the file again, and let it take the old one's place, or leave all as it
+ * is. Unless this fails (UK_EBUSY: not done with the last time; UK_ENOMEM)
+ * done is called once, later, with what is to be said of the file. */
+int policy_reload(struct policy *p,
+    void (*done)(void *arg, int err, const struct diag *d), void *arg);
+
+/* `ukai run`: make process pid and its children take the tunnel. Returns as
+ * programs_run() and programs_open(). */
+int policy_run(struct policy *p, int pid, bool fallback, struct diag *d);
+
+/* The names that an address has here; good until the loop goes on. Returns how
+ * many, at most cap. */
+size_t policy_names(const struct policy *p, const struct ip_addr *a,
+    const char **name, size_t cap);
+
+/* For status:
+ *   {"file", "loaded", "live", "rules": [{"line", "last_line", "text",
+ *     "target", "flows", "packets", "bytes"}], "collisions": [{"address",
+ *     "names", "lines"}], "names", "addresses", "dns": {...} or null,
+ *    "programs": [{"program", "processes"}], "ports": {...} or null}
+ * "line" null: nobody wrote it. NULL: no memory. */
+json_t *policy_json(struct policy *p);
+/* For people, from that object, null or none. */
+void policy_print(const json_t *o, uint64_t now_s, FILE *to);
+
+#endif

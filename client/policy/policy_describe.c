@@ -1,0 +1,254 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/err.h"
+#include "io/clock.h"
+#include "mark.h"
+#include "policy_state.h"
+
+/* How long what an earlier run knew of names is believed. */
+#define CARRIED_TTL_S 3600
+
+const struct client_conf *
+policy_conf(const struct policy *p)
+{
+	return p->s.conf;
+}
+
+bool
+policy_takes(const struct policy *p, uint8_t family)
+{
+	const struct conf_wg_addresses *own =
+	    &policy_conf(p)->interface.address;
+	bool address = false, allowed = false;
+
+	for (size_t i = 0; i < own->n; i++)
+		address |= own->item[i].addr.family == family;
+	for (size_t i = 0; i < p->alloweds; i++)
+		allowed |= p->allowed[i].addr.family == family;
+	return address && allowed;
+}
+
+static int
+gather_allowed(struct policy *p)
+{
+	const struct client_peers *l = &policy_conf(p)->peers;
+	size_t n = 0;
+
+	for (size_t i = 0; i < l->n; i++)
+		n += l->item[i].allowed.n;
+	p->allowed = calloc(n + 1, sizeof(*p->allowed));
+	if (p->allowed == NULL)
+		return UK_ENOMEM;
+	for (size_t i = 0; i < l->n; i++)
+		for (size_t k = 0; k < l->item[i].allowed.n; k++)
+			p->allowed[p->alloweds++] =
+			    l->item[i].allowed.item[k].prefix;
+	return 0;
+}
+
+static int
+gather_networks(struct policy *p)
+{
+	const struct client_networks *own = &policy_conf(p)->networks;
+	const struct mape_networks *ce = &policy_conf(p)->mape.networks;
+
+	p->network = calloc(own->n + ce->n + 1, sizeof(*p->network));
+	if (p->network == NULL)
+		return UK_ENOMEM;
+	for (size_t i = 0; i < own->n; i++)
+		p->network[p->networks++] = own->item[i];
+	for (size_t i = 0; i < ce->n; i++)
+		p->network[p->networks++] = ce->item[i];
+	return 0;
+}
+
+/* A public address is no gateway's of an office, and whoever says so wants its
+ * traffic (R5). */
+static bool
+on_gateway(void *arg, const struct ip_addr *a)
+{
+	static const struct ip_prefix near[] = {
+	    {{FAMILY_V4, {10}}, 8},
+	    {{FAMILY_V4, {172, 16}}, 12},
+	    {{FAMILY_V4, {192, 168}}, 16},
+	    {{FAMILY_V4, {100, 64}}, 10},
+	    {{FAMILY_V6, {0xfc}}, 7},
+	};
+	struct policy *p = arg;
+
+	for (size_t i = 0; i < ARRAY_LEN(near); i++) {
+		if (!ip_prefix_contains(&near[i], a))
+			continue;
+		p->local[p->locals + p->gateways++] =
+		    (struct ip_prefix){*a, a->family == FAMILY_V4 ? 32 : 128};
+		break;
+	}
+	return p->gateways < POLICY_GATEWAYS_MAX;
+}
+
+int
+policy_gather_gateways(struct policy *p)
+{
+	p->gateways = 0;
+	return netcfg_gateway_each(p->s.n, on_gateway, p);
+}
+
+/* What the user named, what always takes the tunnel (Routes), and the
+ * gateways: none of the policy's business. */
+static int
+gather_local(struct policy *p)
+{
+	const struct client_networks *named = &policy_conf(p)->local_networks;
+	const struct routes *r = p->s.routes;
+
+	p->local =
+	    calloc(named->n + r->n + POLICY_GATEWAYS_MAX, sizeof(*p->local));
+	if (p->local == NULL)
+		return UK_ENOMEM;
+	for (size_t i = 0; i < named->n; i++)
+		p->local[p->locals++] = named->item[i];
+	for (size_t i = 0; i < r->n; i++)
+		p->local[p->locals++] = r->prefix[i];
+	return policy_gather_gateways(p);
+}
+
+static void
+gather_dns(struct policy *p)
+{
+	const struct conf_wg_dns_list *l = &policy_conf(p)->interface.dns;
+
+	for (size_t i = 0;
+	     i < l->n && p->dns_servers < ARRAY_LEN(p->dns_server); i++)
+		if (l->item[i].addr.family != FAMILY_NONE)
+			p->dns_server[p->dns_servers++] = l->item[i].addr;
+}
+
+int
+policy_gather(struct policy *p)
+{
+	int err = gather_allowed(p);
+
+	gather_dns(p);
+	if (err == 0)
+		err = gather_networks(p);
+	return err < 0 ? err : gather_local(p);
+}
+
+int
+policy_gather_known(struct policy *p)
+{
+	struct policy_nft_known *item;
+	struct binding_change c;
+	size_t cap = 0;
+
+	free(p->known);
+	p->known = NULL;
+	p->knowns = 0;
+	while (bindings_next(p->bindings, &c)) {
+		if (!c.add)
+			continue;
+		if (p->knowns == cap) {
+			cap = cap * 2 + 64;
+			item = realloc(p->known, cap * sizeof(*item));
+			if (item == NULL)
+				return UK_ENOMEM;
+			p->known = item;
+		}
+		item = &p->known[p->knowns++];
+		*item =
+		    (struct policy_nft_known){.slot = c.slot, .addr = c.addr};
+		snprintf(item->name, sizeof(item->name), "%s", c.name);
+	}
+	return 0;
+}
+
+static unsigned
+class_of(void *arg, const char *program)
+{
+	return arg != NULL ? programs_class(arg, program) : CLASS_NONE;
+}
+
+void
+policy_describe(
+    const struct policy *p, struct compiled *c, struct policy_nft *out)
+{
+	const struct conf_wg_interface *i = &policy_conf(p)->interface;
+
+	*out = (struct policy_nft){
+	    .rules = c->rules,
+	    .slots = c->slots,
+	    .ifname = p->s.name,
+	    .own_mark = p->s.routes->mark,
+	    .tunnel_mark = p->s.routes->answer_mark,
+	    .tunnel_mask = ROUTES_ANSWER_MASK,
+	    .address = i->address.item,
+	    .addresses = i->address.n,
+	    .allowed = p->allowed,
+	    .allowed_n = p->alloweds,
+	    .local = p->local,
+	    .locals = p->locals + p->gateways,
+	    .network = p->network,
+	    .networks = p->networks,
+	    .dns_port = p->dns != NULL ? dns_forward_port(p->dns) : 0,
+	    .ports = p->ports,
+	    .own_ce = p->mape != NULL,
+	    .known = p->known,
+	    .knowns = p->knowns,
+	    .live_v4 = p->live && policy_takes(p, FAMILY_V4),
+	    .live_v6 = p->live && policy_takes(p, FAMILY_V6),
+	    .class_of = class_of,
+	    .class_arg = p->programs,
+	};
+}
+
+/* ---- what an earlier run knew ---- */
+
+struct carried {
+	struct policy *p;
+	uint8_t family;
+	int err;
+};
+
+static bool
+on_carried(void *arg, const uint8_t *key, size_t len, const char *comment)
+{
+	struct carried *c = arg;
+	struct ip_addr a = {.family = c->family};
+
+	if (comment == NULL || len != (c->family == FAMILY_V4 ? 4u : 16u))
+		return true;
+	memcpy(a.b, key, len);
+	c->err = bindings_add(c->p->bindings, clock_now().mono_ns, &comment, 1,
+	    &a, CARRIED_TTL_S);
+	return c->err == 0;
+}
+
+static bool
+on_carried_set(void *arg, const char *set)
+{
+	char name[POLICY_NFT_SET_MAX];
+	struct carried *c = arg;
+	unsigned slot;
+	char family;
+
+	if (sscanf(set, "n%u_%c", &slot, &family) != 2)
+		return true;
+	c->family = family == '4' ? FAMILY_V4 : FAMILY_V6;
+	policy_nft_names_set(name, (uint16_t)slot, c->family);
+	if (strcmp(name, set) != 0)
+		return true;
+	(void)hostfw_elements_each(c->p->s.firewall,
+	    policy_kernel_guard(c->p->kernel), set, on_carried, c);
+	return c->err == 0;
+}
+
+int
+policy_carry_over(struct policy *p)
+{
+	struct carried c = {.p = p};
+
+	(void)hostfw_sets_each(
+	    p->s.firewall, policy_kernel_guard(p->kernel), on_carried_set, &c);
+	return c.err == UK_ELIMIT ? 0 : c.err;
+}

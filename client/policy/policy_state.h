@@ -1,0 +1,93 @@
+/* policy_state: what a running policy is made of. For policy*.c only. */
+#ifndef UKAI_POLICY_POLICY_STATE_H
+#define UKAI_POLICY_POLICY_STATE_H
+
+#include "bindings.h"
+#include "client/failover.h"
+#include "compiled.h"
+#include "dns_forward.h"
+#include "host/flows.h"
+#include "io/log.h"
+#include "io/watch.h"
+#include "policy.h"
+#include "policy_kernel.h"
+#include "ports_left.h"
+#include "programs.h"
+
+#define POLICY_GATEWAYS_MAX 8
+
+struct policy {
+	struct policy_setup s;
+	struct compiled *now;
+	uint64_t loaded_s; /* Unix seconds */
+	struct policy_kernel *kernel;
+	struct programs *programs; /* NULL: nobody has asked for one */
+	struct bindings *bindings;
+	/* From here on: since policy_start(). */
+	struct tunnel *tunnel;
+	struct mape *mape;
+	uint32_t ports; /* of the line, for a protocol */
+	struct flows *flows;
+	struct dns_forward *dns; /* NULL: no rule is about names */
+	struct ports_left *ports_left; /* NULL: no rule is about ports */
+	struct watch *timer;
+	uint64_t turns; /* of the timer */
+	struct failover *peer;
+	size_t peers;
+	bool live; /* as the kernel's table has it */
+	/* What the tables were made of last. */
+	struct ip_addr dns_server[8]; /* [Interface] DNS */
+	size_t dns_servers;
+	struct ip_prefix *allowed, *local, *network;
+	size_t alloweds, locals, networks;
+	size_t gateways; /* behind p->local's others */
+	struct policy_nft_known *known;
+	size_t knowns;
+	struct log_limit complaint;
+	struct watch *refused; /* tells dns of a change that failed */
+
+	/* A reload. */
+	uv_work_t work;
+	struct compiled *next;
+	bool loading, putting;
+	int err;
+	struct diag *d;
+	void (*done)(void *arg, int err, const struct diag *d);
+	void *done_arg;
+};
+
+/* ---- policy_describe.c: what the tables are made of ---- */
+
+const struct client_conf *policy_conf(const struct policy *p);
+/* Can the tunnel carry this family at all: it has an address, and a peer that
+ * takes some of it. */
+bool policy_takes(const struct policy *p, uint8_t family);
+int policy_gather(struct policy *p); /* once */
+/* Next hops may change: p->local's last part. */
+int policy_gather_gateways(struct policy *p);
+/* All changes of bindings that are told now become the sets' content in the
+ * text. */
+int policy_gather_known(struct policy *p);
+void policy_describe(
+    const struct policy *p, struct compiled *c, struct policy_nft *out);
+/* The guard of a killed run knows addresses of names: they are not asked for
+ * again before somebody uses them. */
+int policy_carry_over(struct policy *p);
+
+/* ---- policy_live.c: the relay is there, or is not ---- */
+
+/* Once a turn: look whether some peer answers, ask where that is not known,
+ * and let the kernel follow. */
+void policy_follow_peers(struct policy *p);
+
+/* ---- policy.c ---- */
+
+int policy_open_programs(
+    struct policy *p, const struct compiled *c, struct diag *d);
+int policy_open_dns(struct policy *p, const struct compiled *c, struct diag *d);
+int policy_find_ports(struct policy *p, struct diag *d);
+int policy_open_ports(struct policy *p, struct diag *d);
+/* For dns_forward: bindings' changes into the kernel. */
+bool policy_commit(void *p);
+
+#endif
