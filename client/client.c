@@ -17,10 +17,12 @@
 #include "link.h"
 #include "mape/mape.h"
 #include "policy/policy.h"
+#include "policy/policy_others.h"
 #include "routes.h"
 #include "stamp.h"
 
 #define STAMP_EVERY (30 * UK_NS_PER_S)
+#define ROUTES_EVERY (UK_NS_PER_S)
 /* More than dns_set() takes of both kinds together. */
 #define DNS_MAX 64
 
@@ -41,7 +43,7 @@ struct client {
 	bool sockets; /* the kernel has nft's socket expression */
 	struct policy *policy; /* NULL: none is configured */
 	struct dns *dns;
-	struct watch *stamp_timer;
+	struct watch *stamp_timer, *routes_timer;
 	struct wg_key public_key; /* ours */
 	uint8_t stamp[WG_STAMP_LEN]; /* as saved */
 	struct log_limit stamp_complaint;
@@ -93,8 +95,6 @@ open_journal(struct client *c, struct diag *d)
 		err = undo_leftovers(c, &c->undo, d);
 	if (err == 0)
 		err = undo_open(&c->keep, c->s.paths->guard, d);
-	if (err == 0 && !has_policy(c))
-		err = undo_leftovers(c, &c->keep, d);
 	if (err == 0)
 		c->was_guarded = undo_count(c->keep) > 0;
 	return err;
@@ -310,12 +310,10 @@ open_link(struct client *c, struct diag *d)
 	    c->n, tunnel_ifindex(c->tunnel), c->s.name, a->item, a->n, d);
 }
 
-/* What the tunnel's table has whatever the policy. In any thread. */
-static void
-add_firewall(void *arg, struct text *body)
+static struct firewall_conf
+describe_firewall(const struct client *c)
 {
-	const struct client *c = arg;
-	const struct firewall_conf f = {.ifname = c->s.name,
+	return (struct firewall_conf){.ifname = c->s.name,
 	    .mtu = c->mtu,
 	    .mark = c->routes.src_valid_mark ? c->routes.mark : 0,
 	    .answer_mark = c->routes.answer_mark,
@@ -323,6 +321,13 @@ add_firewall(void *arg, struct text *body)
 	    .address = interface_of(c)->address.item,
 	    .n = interface_of(c)->address.n,
 	    .sockets = c->sockets};
+}
+
+/* What the tunnel's table has whatever the policy. In any thread. */
+static void
+add_firewall(void *arg, struct text *body)
+{
+	const struct firewall_conf f = describe_firewall(arg);
 
 	firewall_body(body, &f);
 }
@@ -342,6 +347,22 @@ apply_firewall(struct client *c, bool sockets, struct diag *d)
 }
 
 static int
+hide_addresses(struct client *c, struct diag *d)
+{
+	const struct firewall_conf f = describe_firewall(c);
+	struct text arp = {0};
+
+	firewall_arp(&arp, &f, c->table);
+	if (arp.failed ||
+	    (arp.len > 0 && hostfw_run(c->firewall, arp.s, NULL) < 0))
+		diag_warn(d,
+		    "hosts on the line can find out the tunnel's address by "
+		    "ARP: this kernel has no nftables of the family arp");
+	text_fini(&arp);
+	return 0;
+}
+
+static int
 apply_firewall_once(struct client *c, struct diag *d)
 {
 	if (apply_firewall(c, true, NULL) == 0)
@@ -354,6 +375,14 @@ open_firewall(struct client *c, struct diag *d)
 {
 	firewall_table(c->table, c->s.name);
 	return hostfw_open(&c->firewall, d);
+}
+
+/* Marks for programs, and a table that takes them into the tunnel. */
+static bool
+can_run(const struct client *c)
+{
+	return c->routes.answer_table != 0 &&
+	       interface_of(c)->fwmark <= UINT16_MAX;
 }
 
 static int
@@ -369,15 +398,32 @@ open_policy(struct client *c, struct diag *d)
 	    .firewall = c->firewall,
 	    .body = add_firewall,
 	    .arg = c};
+	int err = policy_others_check(c->firewall, c->table, true, d);
 
-	return has_policy(c) ? policy_open(&c->policy, &s, d) : 0;
+	return err < 0 ? err : policy_open(&c->policy, &s, d);
 }
 
+/* Also where a killed run had none but for `ukai run`: what that has started
+ * takes the tunnel again (R8). */
+static int
+open_policy_at_start(struct client *c, struct diag *d)
+{
+	if (has_policy(c) || (c->was_guarded && can_run(c)))
+		return open_policy(c, d);
+	return c->was_guarded ? undo_leftovers(c, &c->keep, d) : 0;
+}
+
+/* Another tunnel may have been started at the same time. */
 static int
 start_policy(struct client *c, struct diag *d)
 {
+	int err;
+
 	if (c->policy == NULL)
 		return 0;
+	err = policy_others_check(c->firewall, c->table, false, d);
+	if (err < 0)
+		return err;
 	if (c->s.conf->networks.n > 0 &&
 	    undo_sysctl(c->undo, "net/ipv4/ip_forward", "1", d) < 0)
 		return UK_ESYS;
@@ -404,7 +450,7 @@ set_dns(struct client *c, struct diag *d)
 	const char *search[DNS_MAX];
 	size_t n = 0, nsearch = 0;
 
-	if (c->policy != NULL)
+	if (has_policy(c))
 		return 0; /* those servers are for names in the tunnel only */
 	for (size_t i = 0; i < l->n && i < DNS_MAX; i++) {
 		if (l->item[i].addr.family != FAMILY_NONE)
@@ -441,16 +487,59 @@ on_stamp_timer(void *arg)
 	watch_after(c->stamp_timer, STAMP_EVERY);
 }
 
+/* What has another route than the tunnel's would be dropped. */
+static void
+on_routes_timer(void *arg)
+{
+	struct client *c = arg;
+
+	if (routes_mend(&c->routes, c->n, tunnel_ifindex(c->tunnel)))
+		log_msg(LOG_WARN,
+		    "%s: somebody removed routes or rules of the tunnel; they "
+		    "are put back",
+		    c->s.name);
+	watch_after(c->routes_timer, ROUTES_EVERY);
+}
+
 static int
 watch_tunnel(struct client *c, struct diag *d)
 {
 	(void)d;
+	c->routes_timer = watch_timer(c->s.loop, on_routes_timer, c);
+	if (c->routes_timer == NULL)
+		return UK_ENOMEM;
+	watch_after(c->routes_timer, ROUTES_EVERY);
 	c->stamp_timer = watch_timer(c->s.loop, on_stamp_timer, c);
 	if (c->stamp_timer == NULL)
 		return UK_ENOMEM;
 	watch_after(c->stamp_timer, STAMP_EVERY);
 	endpoints_watch(c->endpoints, c->tunnel);
 	return 0;
+}
+
+/* Of control.h. */
+static int
+policy_for_run(void *arg, struct policy **out, struct diag *d)
+{
+	struct client *c = arg;
+	int err = 0;
+
+	if (c->policy == NULL && !can_run(c)) {
+		diag_error(d, "programs are told apart by marks: ukai run "
+			      "needs Table = auto and a FwMark below 0x10000");
+		return UK_EINVAL;
+	}
+	if (c->policy == NULL) {
+		err = open_policy(c, d);
+		if (err == 0)
+			err = start_policy(c, d);
+	}
+	if (err < 0) {
+		policy_close(c->policy, false, NULL);
+		c->policy = NULL;
+	}
+	*out = c->policy;
+	return err;
 }
 
 static int
@@ -463,7 +552,9 @@ open_control(struct client *c, struct diag *d)
 	    .answer_table = c->routes.answer_table,
 	    .tunnel = c->tunnel,
 	    .mape = c->mape,
-	    .policy = c->policy,
+	    .policy = has_policy(c) ? c->policy : NULL,
+	    .policy_for_run = policy_for_run,
+	    .arg = c,
 	    .conf = c->s.conf};
 	int err = client_paths_make(d);
 
@@ -474,13 +565,14 @@ static int (*const steps[])(struct client *c, struct diag *d) = {
     open_journal,
     plan_routes,
     open_firewall,
-    open_policy,
+    open_policy_at_start,
     open_mape,
     look_up,
     choose_mtu,
     open_tunnel,
     configure_device,
     apply_firewall_once, /* before there is an address to guard (R1) */
+    hide_addresses,
     open_link,
     add_routes,
     add_rules,
@@ -512,13 +604,20 @@ client_open(struct client **out, const struct client_setup *s, struct diag *d)
 }
 
 /* A start that fails is no reason to let go what a killed run's policy
- * refuses. */
+ * refuses, nor is it that somebody took the interface away: only who says so
+ * ends it (R8). */
+static bool
+guard_stays(const struct client *c)
+{
+	return c->lost_interface || (!c->is_open && c->was_guarded);
+}
+
 static int
 end_guard(struct client *c, struct diag *d)
 {
 	int err = 0;
 
-	if (c->keep != NULL && (c->is_open || !c->was_guarded))
+	if (c->keep != NULL && !guard_stays(c))
 		err = undo_all(c->keep, c->n, d);
 	undo_close(c->keep);
 	return err;
@@ -537,12 +636,14 @@ client_close(struct client *c, struct diag *d)
 
 	if (c == NULL)
 		return 0;
+	control_end(c->control);
+	watch_close(c->routes_timer);
 	watch_close(c->stamp_timer);
 	if (c->stamp_timer != NULL)
 		save_stamp(c);
 	if (dns_clear(c->dns, d) < 0)
 		err = UK_ESYS;
-	policy_close(c->policy, d);
+	policy_close(c->policy, guard_stays(c), d);
 	mape_close(c->mape);
 	if (c->undo != NULL && undo_all(c->undo, c->n, d) < 0)
 		err = UK_ESYS;

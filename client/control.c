@@ -15,6 +15,7 @@ struct control {
 	struct control_conf conf;
 	struct ctl *ctl;
 	struct session *reloads; /* who waits for it; NULL: nobody */
+	bool ending;
 };
 
 /* One connection. */
@@ -152,21 +153,19 @@ static void
 run(const struct control_conf *c, const char *text, bool fallback,
     struct text *out)
 {
+	struct policy *p = NULL;
 	struct diag d;
 	uint64_t pid;
 	int err = value_parse_u64(&pid, text, strlen(text), INT32_MAX, false);
 
 	diag_init(&d, NULL);
-	if (err == 0 && c->policy == NULL) {
-		err = UK_ENOENT;
-		diag_error(&d,
-		    "%s has no policy, so AllowedIPs and Routes say what takes "
-		    "the tunnel; with `Policy =` in [Ukai], programs can",
-		    tunnel_name(c->tunnel));
-	} else if (err == 0) {
-		err = policy_run(c->policy, (int)pid, fallback, &d);
-	}
-	tunnel_status_answer(error_json(err, &d), out);
+	if (err == 0)
+		err = c->policy_for_run(c->arg, &p, &d);
+	if (err == 0)
+		err = policy_run(p, (int)pid, fallback, &d);
+	tunnel_status_answer(tunnel_status_put(error_json(err, &d), "live",
+				 json_boolean(p != NULL && policy_is_live(p))),
+	    out);
 }
 
 /* ---- the socket ---- */
@@ -205,7 +204,11 @@ on_line(void *session, const char *text, size_t len, struct text *out)
 	if (len >= sizeof(line) || s->waits)
 		return false;
 	memcpy(line, text, len);
-	if (strcmp(line, "status") == 0)
+	if (strcmp(line, "stop") == 0)
+		service_stop(c->loop);
+	else if (s->control->ending)
+		return false;
+	else if (strcmp(line, "status") == 0)
 		answer_status(c, out);
 	else if (strcmp(line, "reload") == 0)
 		reload(s, out);
@@ -215,8 +218,6 @@ on_line(void *session, const char *text, size_t len, struct text *out)
 		run(c, rest, false, out);
 	else if ((rest = words(line, "run-fallback")) != NULL)
 		run(c, rest, true, out);
-	else if (strcmp(line, "stop") == 0)
-		service_stop(c->loop);
 	else
 		return false;
 	return true;
@@ -266,6 +267,13 @@ control_open(
 	else
 		*out = c;
 	return err;
+}
+
+void
+control_end(struct control *c)
+{
+	if (c != NULL)
+		c->ending = true;
 }
 
 void

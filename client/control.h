@@ -9,7 +9,8 @@
  *   names ADDRESS
  *            what the policy knows it to be called: {"file", "names": []}
  *   run PID, run-fallback PID
- *            the process takes the tunnel: {"error": null or text}
+ *            the process takes the tunnel: {"error": null or text, "live":
+ *            does the relay answer}
  *
  * Anything else ends the connection. */
 #ifndef UKAI_CONTROL_H
@@ -30,6 +31,10 @@ struct control_conf {
 	struct tunnel *tunnel;
 	struct mape *mape; /* NULL: none */
 	struct policy *policy; /* NULL: none */
+	/* That one, or one without rules that is made now. Returns 0; errors
+	 * are told to d. */
+	int (*policy_for_run)(void *arg, struct policy **p, struct diag *d);
+	void *arg;
 	const struct client_conf *conf;
 };
 
@@ -37,6 +42,9 @@ struct control_conf {
  * ctl_open(). */
 int control_open(
     struct control **out, const struct control_conf *c, struct diag *d);
+/* The client begins to end: nothing is asked of it any more, but whoever waits
+ * for its end goes on waiting. NULL: no-op. */
+void control_end(struct control *c);
 /* The last thing a client does. NULL: no-op. */
 void control_close(struct control *c);
 

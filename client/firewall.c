@@ -30,8 +30,8 @@ family_of(const struct ip_ifaddr *a)
 	return a->addr.family == FAMILY_V6 ? "ip6" : "ip";
 }
 
-/* R1. Our own programs may talk to it: their packets come from lo, with a
- * local source. */
+/* R1. Our own programs may talk to it: their packets come from lo. So does
+ * what the firewall answers them in the name of others, when it refuses. */
 static void
 guard_addresses(struct text *t, const struct firewall_conf *c)
 {
@@ -41,9 +41,7 @@ guard_addresses(struct text *t, const struct firewall_conf *c)
 	    "chain guard {\n"
 	    "type filter hook prerouting priority raw; policy accept;\n");
 	for (size_t i = 0; i < c->n; i++)
-		text_add(t,
-		    "iifname != \"%s\" %s daddr %s fib saddr type != local "
-		    "drop\n",
+		text_add(t, "iifname != { \"lo\", \"%s\" } %s daddr %s drop\n",
 		    c->ifname, family_of(&c->address[i]),
 		    ip_addr_format(&c->address[i].addr, addr));
 	text_add(t, "}\n");
@@ -212,4 +210,38 @@ firewall_body(struct text *t, const struct firewall_conf *c)
 	    "tcp option maxseg size set rt mtu\n"
 	    "}\n",
 	    c->ifname);
+}
+
+static bool
+has_v4(const struct firewall_conf *c)
+{
+	for (size_t i = 0; i < c->n; i++)
+		if (c->address[i].addr.family == FAMILY_V4)
+			return true;
+	return false;
+}
+
+void
+firewall_arp(struct text *t, const struct firewall_conf *c, const char *table)
+{
+	char addr[IP_ADDR_TEXT_MAX];
+
+	if (!has_v4(c))
+		return;
+	text_add(t,
+	    "table arp %s {\n"
+	    "flags owner\n"
+	    "chain asked {\n"
+	    "type filter hook input priority filter; policy accept;\n",
+	    table);
+	for (size_t i = 0; i < c->n; i++) {
+		const struct ip_addr *a = &c->address[i].addr;
+
+		if (a->family == FAMILY_V4)
+			text_add(t,
+			    "iifname != \"%s\" arp operation request "
+			    "arp daddr ip %s drop\n",
+			    c->ifname, ip_addr_format(a, addr));
+	}
+	text_add(t, "}\n}\n");
 }

@@ -44,6 +44,13 @@ void firewall_body(struct text *t, const struct firewall_conf *c);
 
 #define FIREWALL_TABLE_MAX 24
 
+/* Append the command (hostfw_run()) that makes a second table, of the arp
+ * family, with the name of the first: no host on a link is told that the
+ * tunnel's addresses are here (R2). Nothing where it has none of IPv4. A
+ * kernel may lack that family. */
+void firewall_arp(
+    struct text *t, const struct firewall_conf *c, const char *table);
+
 /* "ukai-NAME", in the characters that hostfw_apply() takes: capitals become
  * small, others '_'. */
 void firewall_table(char table[static FIREWALL_TABLE_MAX], const char *ifname);

@@ -359,6 +359,36 @@ routes_add(
 	return err;
 }
 
+static bool
+route_missed(const struct netcfg_route *route, struct netcfg *n)
+{
+	return netcfg_route_add(n, route, NULL) == 0;
+}
+
+bool
+routes_mend(const struct routes *r, struct netcfg *n, unsigned ifindex)
+{
+	struct netcfg_route all = {
+	    .ifindex = ifindex, .table = r->answer_table};
+	bool missed = false;
+
+	if (r->nrules == 0)
+		return false;
+	for (size_t i = 0; i < r->n; i++) {
+		const struct netcfg_route route = {
+		    .dst = r->prefix[i], .ifindex = ifindex, .table = r->table};
+
+		missed |= route_missed(&route, n);
+	}
+	all.dst.addr.family = FAMILY_V4;
+	missed |= r->answer_v4 && route_missed(&all, n);
+	all.dst.addr.family = FAMILY_V6;
+	missed |= r->answer_v6 && route_missed(&all, n);
+	for (size_t i = 0; i < r->nrules; i++)
+		missed |= netcfg_rule_add(n, &r->rule[i], NULL) == 0;
+	return missed;
+}
+
 int
 routes_add_rules(
     const struct routes *r, struct undo *u, struct netcfg *n, struct diag *d)

@@ -75,6 +75,11 @@ int routes_warn(const struct routes *r, const struct client_conf *c,
  * netcfg.h. */
 int routes_add(
     const struct routes *r, struct netcfg *n, unsigned ifindex, struct diag *d);
+/* Add those again that somebody has removed since: `ip link set down` and up,
+ * `ip rule flush`, systemd-networkd when it starts. The journal has them
+ * already. Nothing without "Table = auto". Returns whether anything was
+ * missing. */
+bool routes_mend(const struct routes *r, struct netcfg *n, unsigned ifindex);
 /* Rules and sysctl, through the journal. */
 int routes_add_rules(
     const struct routes *r, struct undo *u, struct netcfg *n, struct diag *d);

@@ -24,8 +24,9 @@ set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
 
 set(CPACK_COMPONENT_CLIENT_DESCRIPTION
 	"WireGuard client for IPv4 over lines that run out of MAP-E ports
-Carries an office's IPv4 over IPv6 to a relay, where all ports are free. On
-the wire it is WireGuard: it works with any WireGuard server too.")
+Carries an office's IPv4 over IPv6 to a relay, where all ports are free; rules
+say which connections go there. On the wire it is WireGuard: it works with
+any WireGuard server too.")
 set(CPACK_COMPONENT_RELAY_DESCRIPTION
 	"WireGuard relay that gives clients a host's IPv4 address
 Clients, ukai or any other WireGuard program, reach the IPv4 internet from

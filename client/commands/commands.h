@@ -27,6 +27,11 @@ bool command_takes_name(
  * with. */
 int command_only_running(char name[static CLIENT_NAME_MAX], const char *verb);
 
+/* For a verb that finds no tunnel up, NAME or any (NULL): where one was killed,
+ * and what its policy guards is refused for that, say so, and what to do.
+ * Returns whether there was anything to say. */
+bool command_tell_guarded(const char *name);
+
 int command_device(int argc, char **argv);
 int command_genkey(int argc, char **argv);
 int command_pubkey(int argc, char **argv);

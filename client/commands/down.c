@@ -17,6 +17,13 @@ static const char usage[] =
     "End the tunnel NAME, or the only one that is up, and wait until the host\n"
     "is restored.\n";
 
+static bool
+has_left(const struct client_paths *paths)
+{
+	return access(paths->journal, F_OK) == 0 ||
+	       access(paths->guard, F_OK) == 0;
+}
+
 static int
 stop(const char *name)
 {
@@ -33,14 +40,18 @@ stop(const char *name)
 	free(answer);
 	if (err == UK_ENOENT) {
 		fprintf(stderr, "ukai: error: %s is not running\n", name);
+		if (!command_tell_guarded(name) && has_left(&paths))
+			fprintf(stderr,
+			    "ukai: but it has left something: ukai restore %s "
+			    "undoes that\n",
+			    name);
 		return EXIT_NOT_RUNNING;
 	}
 	if (err < 0) {
 		diag_print(&d, "ukai", stderr);
 		return service_exit_code(err);
 	}
-	if (access(paths.journal, F_OK) == 0 ||
-	    access(paths.guard, F_OK) == 0) {
+	if (has_left(&paths)) {
 		fprintf(stderr,
 		    "ukai: error: %s has ended, but not all of the host is as "
 		    "it was: ukai restore %s says why\n",

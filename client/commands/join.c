@@ -16,6 +16,7 @@
 
 #include "client/conf.h"
 #include "client/join.h"
+#include "client/policy/rules.h"
 #include "client/routes.h"
 #include "client/status.h"
 #include "core/err.h"
@@ -387,6 +388,33 @@ start(
 	return 0;
 }
 
+/* It may be for another system, or name lists that only the relay's owner has:
+ * then nothing is started. */
+static int
+check_policy(const struct options *o, const struct client_paths *p,
+    const struct client_conf *c)
+{
+	struct rules *rules = NULL;
+	struct diag d;
+	int err;
+
+	if (c->policy[0] == '\0')
+		return 0;
+	diag_init(&d, c->policy);
+	err = rules_load(&rules, c->policy, RULES_LINUX, &d);
+	rules_free(rules);
+	if (err == 0)
+		return 0;
+	diag_print(&d, "ukai", stderr);
+	fprintf(stderr,
+	    "ukai: error: this PC has joined, but the relay's policy does not "
+	    "hold, so nothing is started: tell who runs the relay, or mend %s "
+	    "(ukai policy check %s); then systemctl enable --now ukai@%s, or "
+	    "ukai up --config %s\n",
+	    c->policy, c->policy, o->name, p->conf);
+	return err;
+}
+
 /* The file that join() has written, perhaps in a run before this one. */
 static int
 report(const struct options *o, const struct client_paths *p)
@@ -402,6 +430,8 @@ report(const struct options *o, const struct client_paths *p)
 		err = UK_EPROTO;
 	}
 	diag_print(&d, "ukai", stderr);
+	if (err == 0)
+		err = check_policy(o, p, &c);
 	if (err == 0 && o->no_start) {
 		print_joined(&c);
 		printf("not started: systemctl enable --now ukai@%s, or ukai "

@@ -4,6 +4,7 @@
 #include <getopt.h>
 #include <grp.h>
 #include <jansson.h>
+#include <poll.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,9 @@
 #include "io/service.h"
 
 #define ASK_TIMEOUT_MS 5000
+/* A handshake, also over a bad line. */
+#define LIVE_MS 2000
+#define LOOK_EVERY_MS 100
 /* As shells have it. */
 #define EXIT_CANNOT_RUN 126
 #define EXIT_NO_PROGRAM 127
@@ -84,9 +88,9 @@ parse(struct options *o, int argc, char **argv)
 	return 0;
 }
 
-/* The tunnel's answer: {"error": null, or why not}. */
+/* The tunnel's answer: {"error": null, or why not, "live"}. */
 static int
-judge(const char *answer, const char *name)
+judge(const char *answer, const char *name, bool *live)
 {
 	json_t *o = json_loads(answer, 0, NULL);
 	const json_t *error = json_object_get(o, "error");
@@ -103,13 +107,14 @@ judge(const char *answer, const char *name)
 		    name);
 		code = EXIT_FAILED;
 	}
+	*live = json_is_true(json_object_get(o, "live"));
 	json_decref(o);
 	return code;
 }
 
 /* Have the tunnel take this process. Returns an exit code. */
 static int
-enter(const char *name, bool fallback)
+enter(const char *name, bool fallback, bool *live)
 {
 	struct client_paths paths;
 	char *answer = NULL, line[48];
@@ -124,14 +129,37 @@ enter(const char *name, bool fallback)
 		err = ctl_ask(paths.control, line, ASK_TIMEOUT_MS, &answer, &d);
 	if (err == UK_ENOENT) {
 		fprintf(stderr, "ukai: error: %s is not running\n", name);
+		command_tell_guarded(name);
 		return EXIT_NOT_RUNNING;
 	}
 	if (err < 0) {
 		diag_print(&d, "ukai", stderr);
 		return service_exit_code(err);
 	}
-	code = judge(answer, name);
+	code = judge(answer, name, live);
 	free(answer);
+	return code;
+}
+
+/* Whether the relay answers is not known in a tunnel's first moment, and the
+ * program's first connections would be refused for that. To enter again is no
+ * change. */
+static int
+enter_live(const char *name, bool fallback)
+{
+	bool live = false;
+	int code = enter(name, fallback, &live);
+
+	for (int ms = 0; code == EXIT_OK && !live && ms < LIVE_MS;
+	     ms += LOOK_EVERY_MS) {
+		poll(NULL, 0, LOOK_EVERY_MS);
+		code = enter(name, fallback, &live);
+	}
+	if (code == EXIT_OK && !live)
+		fprintf(stderr,
+		    "ukai: warning: the relay of %s does not answer: until it "
+		    "does, connections %s\n",
+		    name, fallback ? "take the line" : "are refused");
 	return code;
 }
 
@@ -186,7 +214,7 @@ run(const struct options *o)
 			return code;
 		name = only;
 	}
-	code = enter(name, o->fallback);
+	code = enter_live(name, o->fallback);
 	return code == EXIT_OK ? execute(o->program, pw) : code;
 }
 

@@ -7,6 +7,7 @@
 #include "core/err.h"
 #include "io/ctl.h"
 #include "io/service.h"
+#include "client/policy/policy_others.h"
 
 #define ASK_TIMEOUT_MS 2000
 
@@ -36,6 +37,31 @@ print_choice(const struct client_names *l, const char *verb)
 	fputc('\n', stderr);
 }
 
+bool
+command_tell_guarded(const char *name)
+{
+	struct client_names l;
+	bool any = false;
+
+	if (client_names_of_journals(&l, NULL) < 0)
+		return false;
+	for (size_t i = 0; i < l.n; i++) {
+		const char *one = l.name[i];
+
+		if ((name != NULL && strcmp(name, one) != 0) ||
+		    !policy_others_guarded(one))
+			continue;
+		any = true;
+		fprintf(stderr,
+		    "ukai: %s was killed, so what its policy says must not "
+		    "leave outside the tunnel is refused: start it again, or "
+		    "ukai restore %s ends that\n",
+		    one, one);
+	}
+	client_names_fini(&l);
+	return any;
+}
+
 int
 command_only_running(char name[static CLIENT_NAME_MAX], const char *verb)
 {
@@ -60,6 +86,7 @@ command_only_running(char name[static CLIENT_NAME_MAX], const char *verb)
 		code = EXIT_OK;
 	} else if (running == 0) {
 		fputs("ukai: error: no tunnel is up\n", stderr);
+		command_tell_guarded(NULL);
 		code = EXIT_NOT_RUNNING;
 	} else {
 		print_choice(&l, verb);

@@ -95,6 +95,8 @@ report(const char *name, bool json)
 		fprintf(stderr, "ukai: %s is not running\n", name);
 	else if (code == EXIT_NOT_RUNNING)
 		fputs("ukai: no tunnel is up\n", stderr);
+	if (code == EXIT_NOT_RUNNING)
+		command_tell_guarded(name);
 	json_decref(tunnels);
 	return code;
 }

@@ -578,3 +578,9 @@ ce_short(const struct ce *c, uint32_t below,
 {
 	nat44_short(c->nat, below, visit, arg);
 }
+
+uint64_t
+ce_refused(const struct ce *c)
+{
+	return nat44_refused(c->nat);
+}

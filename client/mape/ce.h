@@ -74,5 +74,7 @@ void ce_stats(const struct ce *c, struct ce_stats *out);
 /* As nat44_short(). */
 void ce_short(const struct ce *c, uint32_t below,
     void (*visit)(void *arg, const struct nat44_shortage *s), void *arg);
+/* As nat44_refused(). */
+uint64_t ce_refused(const struct ce *c);
 
 #endif

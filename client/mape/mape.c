@@ -536,3 +536,9 @@ mape_short(const struct mape *m, uint32_t below,
 {
 	ce_short(m->ce, below, visit, arg);
 }
+
+uint64_t
+mape_refused(const struct mape *m)
+{
+	return ce_refused(m->ce);
+}

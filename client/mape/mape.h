@@ -51,5 +51,7 @@ void mape_stats(struct mape *m, struct mape_stats *out);
 /* As nat44_short(). */
 void mape_short(const struct mape *m, uint32_t below,
     void (*visit)(void *arg, const struct nat44_shortage *s), void *arg);
+/* As nat44_refused(). */
+uint64_t mape_refused(const struct mape *m);
 
 #endif

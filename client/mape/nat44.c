@@ -335,6 +335,12 @@ nat44_ports_left(
 	    i == NAT44_NONE ? 0 : nat44_dest(n, i)->node.count);
 }
 
+uint64_t
+nat44_refused(const struct nat44 *n)
+{
+	return n->stats.drop[MAP_DROP_NO_PORT];
+}
+
 struct shortages {
 	uint32_t below;
 	void (*visit)(void *arg, const struct nat44_shortage *s);

@@ -123,6 +123,9 @@ void nat44_stats(const struct nat44 *n, struct nat44_stats *out);
 uint32_t nat44_ports_left(
     const struct nat44 *n, uint8_t proto, const uint8_t dst[4], uint16_t port);
 
+/* Packets that no port was left for, ever. Cheap. */
+uint64_t nat44_refused(const struct nat44 *n);
+
 struct nat44_shortage {
 	uint8_t proto; /* 6 TCP, 17 UDP, 1 ICMP */
 	uint8_t dst[4];

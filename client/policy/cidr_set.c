@@ -178,12 +178,6 @@ find(const struct cidr_set *s, const struct ip_addr *a)
 }
 
 bool
-cidr_set_has(const struct cidr_set *s, const struct ip_addr *a)
-{
-	return find(s, a) != NULL;
-}
-
-bool
 cidr_set_covers(const struct cidr_set *s, const struct ip_prefix *p)
 {
 	const struct cidr_range *r = find(s, &p->addr);

@@ -23,9 +23,7 @@ void cidr_set_settle(struct cidr_set *s);
 /* Take away what is in b; both are settled, and s is afterwards. Returns 0;
  * UK_ENOMEM: as before. */
 int cidr_set_subtract(struct cidr_set *s, const struct cidr_set *b);
-/* Of settled ones. */
-bool cidr_set_has(const struct cidr_set *s, const struct ip_addr *a);
-/* Is all of p in it? */
+/* Is all of p in it? It is settled. */
 bool cidr_set_covers(const struct cidr_set *s, const struct ip_prefix *p);
 /* The fewest prefixes that make up the set, in order. Returns false when
  * visit does. */

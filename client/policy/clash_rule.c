@@ -34,7 +34,7 @@ clash_rule_init(struct clash_rule *r, const struct clash *c)
 {
 	r->c = c;
 	r->line = (struct text){.s = NULL};
-	return rules_build_init(&r->scratch, "", "", 0);
+	return rules_build_init(&r->scratch, "", NULL, 0);
 }
 
 void
@@ -286,7 +286,8 @@ put_set(struct clash_rule *r, const struct line *l, const char *name)
 		return "its list is binary (mrs); most are also published as "
 		       "text";
 	if (p->path == NULL && p->url == NULL)
-		return "its rule provider has neither path nor url";
+		return "its rule provider has neither path nor url; a list is "
+		       "a file of its own";
 	file_name(file, sizeof(file), p->name.s,
 	    p->format != NULL && strcasecmp(p->format, "text") == 0);
 	path = p->path != NULL && p->path[0] != 0 ? p->path : file;

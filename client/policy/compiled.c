@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "core/err.h"
 #include "mark.h"
@@ -69,6 +70,19 @@ build(struct compiled *c, const struct compiled *before, struct diag *d)
 	return err < 0 ? err : collect_programs(c, d);
 }
 
+/* Who can write to it says what leaves outside the tunnel. */
+static void
+warn_of_writers(const char *path, struct diag *d)
+{
+	struct stat st;
+
+	if (stat(path, &st) == 0 && (st.st_mode & S_IWOTH) != 0)
+		diag_warn(d,
+		    "every user can change what takes the tunnel: "
+		    "chmod o-w %s",
+		    path);
+}
+
 int
 compiled_load(struct compiled **out, const char *path,
     const struct compiled *before, struct diag *d)
@@ -81,10 +95,32 @@ compiled_load(struct compiled **out, const char *path,
 		return UK_ENOMEM;
 	err = rules_load(&c->rules, path, RULES_LINUX, d);
 	if (err == 0) {
+		warn_of_writers(path, d);
 		rules_warn(c->rules, d);
 		diag_sort(d);
 		err = build(c, before, d);
 	}
+	if (err == 0)
+		*out = c;
+	else
+		compiled_free(c);
+	return err;
+}
+
+int
+compiled_none(struct compiled **out, struct diag *d)
+{
+	static const char text[] = "DEFAULT,native\n";
+	struct compiled *c = calloc(1, sizeof(*c));
+	int err;
+
+	*out = NULL;
+	if (c == NULL)
+		return UK_ENOMEM;
+	err = rules_parse(
+	    &c->rules, "", text, sizeof(text) - 1, NULL, RULES_LINUX, d);
+	if (err == 0)
+		err = build(c, NULL, d);
 	if (err == 0)
 		*out = c;
 	else

@@ -21,6 +21,9 @@ struct compiled {
  * the errors of rules_load(); UK_ELIMIT, told to d. */
 int compiled_load(struct compiled **out, const char *path,
     const struct compiled *before, struct diag *d);
+/* A policy that decides nothing: for `ukai run` where there is none. Returns 0;
+ * UK_ENOMEM. */
+int compiled_none(struct compiled **out, struct diag *d);
 void compiled_free(struct compiled *c); /* NULL: no-op */
 
 /* Has it a rule by name? */

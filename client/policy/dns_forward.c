@@ -148,18 +148,85 @@ dns_ask_refuse(struct dns_ask *a, unsigned rcode)
 	dns_ask_free(a);
 }
 
-/* The next one is asked from now on. */
-static void
-tunnel_server_failed(struct dns_forward *f)
+static const struct ip_addr *
+tunnel_server(const struct dns_forward *f)
 {
-	f->tunnel_server++;
+	size_t n = f->conf.tunnel_servers;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct ip_addr *a =
+		    &f->conf.tunnel_server[(f->tunnel_server + i) % n];
+
+		if (a->family == FAMILY_V4 ? f->conf.tunnel_v4
+					   : f->conf.tunnel_v6)
+			return a;
+	}
+	return NULL;
+}
+
+/* Whom to ask. Returns 0; UK_EAGAIN: the tunnel cannot, and nobody else may
+ * know of the name. */
+static int
+ask_route(struct dns_ask *a, const struct dns_verdict *v)
+{
+	struct dns_forward *f = a->f;
+	const struct ip_addr *server = tunnel_server(f);
+
+	if (!dns_verdict_tunnels(v) || !server)
+		return 0;
+	if (!f->conf.live(f->conf.arg))
+		return v->target == TARGET_TUNNEL_ONLY ? UK_EAGAIN : 0;
+	a->server = (struct endpoint){.addr = *server, .port = DNS_PORT};
+	a->mark = f->conf.tunnel_mark;
+	a->tunnel = true;
+	f->stats.tunnel++;
+	return 0;
+}
+
+static int
+ask_send(struct dns_ask *a)
+{
+	return a->origin.from == DNS_FROM_TCP ? dns_ask_tcp(a) : dns_ask_udp(a);
+}
+
+/* The next one is asked from now on, if it is still this one's turn: many
+ * questions fail at once. */
+static void
+tunnel_server_failed(const struct dns_ask *a)
+{
+	const struct ip_addr *now = tunnel_server(a->f);
+
+	if (now && ip_addr_equal(now, &a->server.addr))
+		a->f->tunnel_server++;
+}
+
+/* Ask another server in the tunnel: the client knows of one only. */
+static bool
+tunnel_server_next(struct dns_ask *a)
+{
+	const struct ip_addr *next;
+
+	tunnel_server_failed(a);
+	next = tunnel_server(a->f);
+	if (++a->tries >= a->f->conf.tunnel_servers || !next)
+		return false;
+	dns_ask_leave(a);
+	a->server.addr = *next;
+	return ask_send(a) == 0;
 }
 
 void
 dns_ask_failed(struct dns_ask *a)
 {
-	if (a->tunnel)
-		tunnel_server_failed(a->f);
+	while (a->tunnel && a->tries < a->f->conf.tunnel_servers)
+		if (tunnel_server_next(a))
+			return;
+	/* By TCP some resolvers try their next server only so. */
+	if (a->origin.from == DNS_FROM_TCP) {
+		dns_client_fail(a->origin.client);
+		dns_ask_free(a);
+		return;
+	}
 	dns_ask_refuse(a, DNS_SERVFAIL);
 }
 
@@ -204,47 +271,6 @@ ask_new(struct dns_forward *f, const struct dns_origin *o, const uint8_t *msg,
 		dns_client_add(o->client, a);
 	dns_wake(f, a->since_ns + TICK);
 	return a;
-}
-
-static const struct ip_addr *
-tunnel_server(const struct dns_forward *f)
-{
-	size_t n = f->conf.tunnel_servers;
-
-	for (size_t i = 0; i < n; i++) {
-		const struct ip_addr *a =
-		    &f->conf.tunnel_server[(f->tunnel_server + i) % n];
-
-		if (a->family == FAMILY_V4 ? f->conf.tunnel_v4
-					   : f->conf.tunnel_v6)
-			return a;
-	}
-	return NULL;
-}
-
-/* Whom to ask. Returns 0; UK_EAGAIN: the tunnel cannot, and nobody else may
- * know of the name. */
-static int
-ask_route(struct dns_ask *a, const struct dns_verdict *v)
-{
-	struct dns_forward *f = a->f;
-	const struct ip_addr *server = tunnel_server(f);
-
-	if (!dns_verdict_tunnels(v) || !server)
-		return 0;
-	if (!f->conf.live(f->conf.arg))
-		return v->target == TARGET_TUNNEL_ONLY ? UK_EAGAIN : 0;
-	a->server = (struct endpoint){.addr = *server, .port = DNS_PORT};
-	a->mark = f->conf.tunnel_mark;
-	a->tunnel = true;
-	f->stats.tunnel++;
-	return 0;
-}
-
-static int
-ask_send(struct dns_ask *a)
-{
-	return a->origin.from == DNS_FROM_TCP ? dns_ask_tcp(a) : dns_ask_udp(a);
 }
 
 static void
@@ -347,7 +373,7 @@ ask_expire(struct dns_ask *a)
 
 	f->stats.timeouts++;
 	if (a->tunnel)
-		tunnel_server_failed(f);
+		tunnel_server_failed(a);
 	if (list_empty(&a->held))
 		ask_drop(a);
 	else if (a->strict)

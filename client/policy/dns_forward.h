@@ -1,7 +1,7 @@
 /* dns_forward: the resolver that plain DNS of this host, and of the LAN behind
  * it, is redirected to while a policy has rules by name. UDP and TCP, on
- * loopback addresses, or for a LAN on all of them (then policy_nft lets in only
- * what was redirected).
+ * 127.0.0.1, or for a LAN on all addresses; on all of IPv6 (policy_nft lets in
+ * only what was redirected).
  *
  * A question goes on to the server that it was meant for: the kernel's
  * connection tracking knows it (host/flows.h). So whatever the host has set up
@@ -47,7 +47,7 @@ struct dns_policy {
 
 struct dns_forward_conf {
 	uv_loop_t *loop;
-	bool lan; /* listen on all addresses */
+	bool lan; /* listen on all IPv4 addresses */
 	uint32_t mark; /* of sockets toward the servers (CLASS_DNS) */
 	uint32_t tunnel_mark; /* of those through the tunnel */
 	const struct ip_addr *tunnel_server; /* [Interface] DNS */

@@ -62,8 +62,8 @@ line_parse(struct dns_resolv *r, const char *line, size_t len)
 	server_add(r, line + at, span(line + at, len - at, false));
 }
 
-void
-dns_resolv_parse(struct dns_resolv *r, const char *text, size_t len)
+static void
+resolv_parse(struct dns_resolv *r, const char *text, size_t len)
 {
 	size_t at = 0;
 
@@ -107,7 +107,7 @@ dns_resolv_now(struct dns_forward *f)
 	uint64_t stamp[] = {st.st_ino, (uint64_t)st.st_size,
 	    (uint64_t)st.st_ctim.tv_sec, (uint64_t)st.st_ctim.tv_nsec};
 	if (r->n == 0 || memcmp(stamp, r->stamp, sizeof(stamp)) != 0) {
-		dns_resolv_parse(
+		resolv_parse(
 		    r, text, fd < 0 ? 0 : file_read(fd, text, sizeof(text)));
 		memcpy(r->stamp, stamp, sizeof(stamp));
 	}

@@ -221,6 +221,22 @@ stream_pass(struct dns_ask *a, const uint8_t *msg, size_t len)
 	dns_reply(a->f, &a->origin, msg, len);
 }
 
+/* Nobody but us could ask for the rest of an answer to our own question. */
+static bool
+wants_rest(const struct dns_ask *a, const struct answer *x)
+{
+	return a->origin.from == DNS_FROM_AHEAD && x->a.truncated &&
+	       !a->exchange;
+}
+
+static void
+ask_rest(struct dns_ask *a)
+{
+	dns_ask_leave(a);
+	if (dns_ask_tcp(a) < 0)
+		dns_ask_failed(a);
+}
+
 void
 dns_ask_answered(struct dns_ask *a, uint8_t *msg, size_t len)
 {
@@ -243,7 +259,10 @@ dns_ask_answered(struct dns_ask *a, uint8_t *msg, size_t len)
 	}
 	if (dns_answer_parse(&x.a, &a->q, msg, len) == 0) {
 		f->stats.answers++;
-		answer_take(a, &x, msg, len);
+		if (wants_rest(a, &x))
+			ask_rest(a);
+		else
+			answer_take(a, &x, msg, len);
 		return;
 	}
 	f->stats.malformed++;

@@ -158,7 +158,8 @@ socket_shared(
 	return NULL;
 }
 
-/* The socket of the oldest question goes, with all that it asks. */
+/* The socket of the oldest question goes, with all that it asks: by no fault of
+ * its server, so nobody else is asked. */
 static void
 socket_evict(struct dns_forward *f)
 {
@@ -171,7 +172,10 @@ socket_evict(struct dns_forward *f)
 
 		f->stats.refused_full++;
 		s->busy = true;
-		socket_failed(s);
+		while (!list_empty(&s->asks))
+			dns_ask_refuse(CONTAINER_OF(s->asks.next,
+					   struct dns_ask, of_socket),
+			    DNS_SERVFAIL);
 		socket_free(s);
 		return;
 	}

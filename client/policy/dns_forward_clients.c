@@ -40,8 +40,8 @@ client_wait(struct dns_client *c)
 	    c->watch, more && !c->dead, c->out_done < c->out_len && !c->dead);
 }
 
-static void
-client_fail(struct dns_client *c)
+void
+dns_client_fail(struct dns_client *c)
 {
 	c->dead = true;
 	client_wait(c);
@@ -72,7 +72,7 @@ client_work(struct dns_client *c)
 	c->in_len -= at;
 	client_wait(c);
 	if (c->ended && c->ask_count == 0 && c->out_done == c->out_len)
-		client_fail(c);
+		dns_client_fail(c);
 }
 
 static void
@@ -84,7 +84,7 @@ on_client_readable(void *arg)
 
 	if (n < 0) {
 		if (errno != EAGAIN && errno != EINTR)
-			client_fail(c);
+			dns_client_fail(c);
 		return;
 	}
 	c->active_ns = dns_now();
@@ -115,7 +115,7 @@ client_send(struct dns_client *c)
 	    MSG_DONTWAIT | MSG_NOSIGNAL);
 
 	if (n < 0 && errno != EAGAIN && errno != EINTR) {
-		client_fail(c);
+		dns_client_fail(c);
 		return;
 	}
 	if (n > 0) {
@@ -164,7 +164,7 @@ dns_client_reply(struct dns_client *c, const uint8_t *msg, size_t len)
 	if (c->dead || len > DNS_MESSAGE_MAX)
 		return;
 	if (!client_room(c, 2 + len)) {
-		client_fail(c);
+		dns_client_fail(c);
 		return;
 	}
 	store_be16(c->out + c->out_len, (uint16_t)len);

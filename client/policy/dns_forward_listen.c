@@ -96,11 +96,18 @@ udp_server(struct dns_forward *f, struct dns_origin *o)
 	    .sport = f->port,
 	    .dport = o->peer.port,
 	    .protocol = IPPROTO_UDP,
+	    .zone = f->port,
 	};
 	struct flow_tuple original;
+	int r = flows_original(f->flows, &reply, &original);
 
+	/* From port 53 (policy_nft). */
+	if (r == UK_ENOENT) {
+		reply.zone = 0;
+		r = flows_original(f->flows, &reply, &original);
+	}
 	o->server = (struct endpoint){0};
-	if (flows_original(f->flows, &reply, &original) < 0)
+	if (r < 0)
 		return;
 	o->server.addr = original.dst;
 	o->server.port = original.dport;
@@ -287,9 +294,10 @@ listener_address(const struct dns_forward *f, uint8_t family,
 {
 	struct endpoint e = {.addr.family = family, .port = f->port};
 
-	if (!f->conf.lan) {
-		e.addr.b[0] = family == FAMILY_V4 ? 127 : 0;
-		e.addr.b[family == FAMILY_V4 ? 3 : 15] = 1;
+	/* Questions to a server on a link come to the link's own address. */
+	if (!f->conf.lan && family == FAMILY_V4) {
+		e.addr.b[0] = 127;
+		e.addr.b[3] = 1;
 	}
 	*len = sockaddr_store(a, &e);
 }

@@ -88,6 +88,7 @@ struct dns_ask {
 	struct endpoint server; /* who is asked */
 	uint32_t mark;
 	bool tunnel;
+	unsigned tries; /* of servers in the tunnel that failed */
 	bool opaque; /* no question, but NOTIFY, UPDATE: passes as it is */
 	bool stream; /* a transfer (RFC 5936): answers until the end */
 	bool strict; /* held: not without its addresses */
@@ -171,7 +172,8 @@ int dns_ask_own(struct dns_forward *f, const struct dns_origin *o,
 /* Tell its client, and it is gone: a message; a response without records. */
 void dns_ask_end(struct dns_ask *a, const uint8_t *msg, size_t len);
 void dns_ask_refuse(struct dns_ask *a, unsigned rcode);
-/* There is no answer: SERVFAIL, and it is gone. */
+/* There is no answer: SERVFAIL, or the end of its connection, and it is
+ * gone. */
 void dns_ask_failed(struct dns_ask *a);
 /* Nobody is told. */
 void dns_ask_free(struct dns_ask *a);
@@ -198,6 +200,8 @@ void dns_tcp_server(struct dns_forward *f, int fd,
 
 void dns_clients_accept(void *listener);
 void dns_client_reply(struct dns_client *c, const uint8_t *msg, size_t len);
+/* No more of it: its connection is closed soon. */
+void dns_client_fail(struct dns_client *c);
 /* Has a client much that it did not take yet? */
 bool dns_client_slow(const struct dns_client *c);
 void dns_client_add(struct dns_client *c, struct dns_ask *a);
@@ -229,7 +233,5 @@ void dns_ahead_done(struct dns_forward *f, unsigned number, uint32_t ttl_s);
 uint64_t dns_ahead_step(struct dns_forward *f, uint64_t now_ns);
 /* The servers of /etc/resolv.conf as it is now. */
 const struct dns_resolv *dns_resolv_now(struct dns_forward *f);
-/* Read them from its text. Pure. */
-void dns_resolv_parse(struct dns_resolv *r, const char *text, size_t len);
 
 #endif

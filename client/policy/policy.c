@@ -7,16 +7,20 @@
 #include "client/mape/map_source.h"
 #include "client/mape/mape.h"
 #include "core/err.h"
+#include "dns_caches.h"
 #include "domain_name.h"
 #include "io/clock.h"
 #include "io/tunnel.h"
 #include "mark.h"
+#include "policy_others.h"
 
 #define TURN FAILOVER_EVERY
 #define TURNS_SECOND (UK_NS_PER_S / TURN)
 #define TURNS_GATEWAYS (10 * TURNS_SECOND)
 /* Elements brought into the kernel at once. */
 #define CHANGES_MAX 128
+/* hostfw_elements() keeps as much; with its zero. */
+#define COMMENT_SIZE 101
 /* Where nobody knows: what most lines have. */
 #define PORTS_USUAL 240
 
@@ -77,6 +81,7 @@ open_all(struct policy *p, struct diag *d)
 		err = policy_carry_over(p);
 	if (err == 0)
 		err = policy_open_programs(p, p->now, d);
+	p->runs = policy_others_guarded(p->s.name);
 	return err < 0 ? err : put_guard(p, d);
 }
 
@@ -90,19 +95,24 @@ load(struct policy *p, struct diag *d)
 	if (own == NULL)
 		return UK_ENOMEM;
 	diag_init(own, p->s.conf->policy);
-	err = compiled_load(&p->now, p->s.conf->policy, NULL, own);
+	if (p->s.conf->policy[0] == '\0')
+		err = compiled_none(&p->now, own);
+	else
+		err = compiled_load(&p->now, p->s.conf->policy, NULL, own);
 	diag_print(own, "ukai", stderr);
 	if (err < 0)
 		diag_error(d, "the policy %s does not hold: %s",
 		    p->s.conf->policy,
-		    err == UK_EINVAL ? "see above" : uk_strerror(err));
+		    own->errors > 0 ? "see above" : uk_strerror(err));
 	free(own);
-	return err;
+	/* A configuration that names no file does not heal by waiting. */
+	return err == UK_ENOENT ? UK_EINVAL : err;
 }
 
 int
 policy_open(struct policy **out, const struct policy_setup *s, struct diag *d)
 {
+	bool was_guarded = undo_count(s->keep) > 0;
 	struct policy *p = calloc(1, sizeof(*p));
 	int err;
 
@@ -116,7 +126,7 @@ policy_open(struct policy **out, const struct policy_setup *s, struct diag *d)
 	if (err == 0)
 		*out = p;
 	else
-		policy_close(p, d);
+		policy_close(p, was_guarded, d);
 	return err;
 }
 
@@ -131,10 +141,14 @@ tell_refused(void *arg)
 		dns_forward_committed(p->dns, false);
 }
 
+static bool put_again(struct policy *p);
+
 /* From here on all of it is told anew. */
 static bool
 change_failed(struct policy *p, const struct diag *d)
 {
+	if (!p->loading && policy_kernel_lacks_guard(p->kernel) && put_again(p))
+		return false;
 	log_limited(&p->complaint, clock_now().mono_ns, LOG_WARN,
 	    "addresses of names do not get into nftables: %s",
 	    d->n > 0 ? d->entry[0].text : "no reason is known");
@@ -143,13 +157,13 @@ change_failed(struct policy *p, const struct diag *d)
 	return false;
 }
 
-/* For dns_forward. */
-bool
-policy_commit(void *arg)
+/* For dns_forward: bindings' changes into the kernel. */
+static bool
+commit(void *arg)
 {
 	struct hostfw_change change[CHANGES_MAX];
 	char set[CHANGES_MAX][POLICY_NFT_SET_MAX];
-	char name[CHANGES_MAX][DOMAIN_NAME_MAX];
+	char name[CHANGES_MAX][COMMENT_SIZE];
 	struct policy *p = arg;
 	struct binding_change c;
 	struct diag d;
@@ -163,7 +177,8 @@ policy_commit(void *arg)
 			bool v4 = c.addr.family == FAMILY_V4;
 
 			policy_nft_names_set(set[n], c.slot, c.addr.family);
-			snprintf(name[n], sizeof(name[n]), "%s", c.name);
+			snprintf(name[n], sizeof(name[n]), "%s",
+			    policy_name_end(c.name, COMMENT_SIZE));
 			change[n] = (struct hostfw_change){.set = set[n],
 			    .add = c.add,
 			    .key_len = v4 ? 4 : 16,
@@ -175,6 +190,13 @@ policy_commit(void *arg)
 			return change_failed(p, &d);
 	} while (n == CHANGES_MAX);
 	return true;
+}
+
+void
+policy_commit_waiting(struct policy *p)
+{
+	if (commit(p) && p->dns != NULL)
+		dns_forward_committed(p->dns, true);
 }
 
 static bool
@@ -216,28 +238,43 @@ on_put_again(void *arg, int err, const struct diag *d)
 	struct policy *p = arg;
 
 	p->putting = false;
-	if (err < 0) {
-		log_diag(d);
-		bindings_again(p->bindings);
-	} else {
+	if (err == 0) {
 		ports_left_again(p->ports_left);
+		policy_commit_waiting(p);
+		return;
 	}
-	(void)policy_commit(p);
+	log_diag(d);
+	bindings_again(p->bindings);
 	if (p->dns != NULL)
-		dns_forward_committed(p->dns, err == 0);
+		dns_forward_committed(p->dns, false);
 }
 
-static void
+/* on_put_again() will be called, unless this returns false. */
+static bool
 put_again(struct policy *p)
 {
 	struct policy_nft nft;
 
 	bindings_again(p->bindings);
-	if (policy_gather_known(p) < 0)
+	if (policy_gather_known(p) == 0) {
+		policy_describe(p, p->now, &nft);
+		p->putting = policy_kernel_put_later(
+				 p->kernel, &nft, on_put_again, p) == 0;
+	}
+	if (!p->putting)
+		bindings_again(p->bindings);
+	return p->putting;
+}
+
+static void
+look_at_guard(struct policy *p)
+{
+	if (p->loading || p->putting || !policy_kernel_lacks_guard(p->kernel))
 		return;
-	policy_describe(p, p->now, &nft);
-	p->putting =
-	    policy_kernel_put_later(p->kernel, &nft, on_put_again, p) == 0;
+	log_msg(LOG_WARN,
+	    "%s: somebody deleted the nftables table %s; it is put back",
+	    p->s.name, policy_kernel_guard(p->kernel));
+	(void)put_again(p);
 }
 
 static void
@@ -252,7 +289,26 @@ look_at_gateways(struct policy *p)
 	(void)policy_gather_gateways(p);
 	if (p->gateways != n ||
 	    memcmp(before, p->local + p->locals, n * sizeof(*before)) != 0)
-		put_again(p);
+		(void)put_again(p);
+}
+
+/* Until a new link is known, questions to its servers are not sent. */
+static void
+look_at_links(struct policy *p)
+{
+	struct policy_nft_link *before = p->link;
+	size_t n = p->links;
+	bool same;
+
+	if (p->dns == NULL || p->loading || p->putting)
+		return;
+	p->link = NULL;
+	(void)policy_gather_links(p);
+	same = p->links == n &&
+	       (n == 0 || memcmp(before, p->link, n * sizeof(*before)) == 0);
+	free(before);
+	if (!same)
+		(void)put_again(p);
 }
 
 static void
@@ -261,10 +317,13 @@ on_turn(void *arg)
 	struct policy *p = arg;
 
 	policy_follow_peers(p);
-	if (p->turns % TURNS_SECOND == 0)
+	if (p->turns % TURNS_SECOND == 0) {
 		bindings_tick(p->bindings, clock_now().mono_ns);
+		look_at_guard(p);
+		look_at_links(p);
+	}
 	if (bindings_changed(p->bindings))
-		(void)policy_commit(p);
+		(void)commit(p);
 	if (++p->turns % TURNS_GATEWAYS == 0)
 		look_at_gateways(p);
 	watch_after(p->timer, TURN);
@@ -288,7 +347,7 @@ policy_open_dns(struct policy *p, const struct compiled *c, struct diag *d)
 	    .tunnel_v4 = policy_takes(p, FAMILY_V4),
 	    .tunnel_v6 = policy_takes(p, FAMILY_V6),
 	    .bindings = p->bindings,
-	    .commit = policy_commit,
+	    .commit = commit,
 	    .live = is_live,
 	    .arg = p};
 
@@ -413,10 +472,15 @@ put_first(struct policy *p, struct diag *d)
 
 	bindings_again(p->bindings);
 	err = policy_gather_known(p);
+	if (err == 0)
+		err = policy_gather_links(p);
 	if (err < 0)
 		return err;
 	policy_describe(p, p->now, &nft);
-	return policy_kernel_put(p->kernel, &nft, d);
+	err = policy_kernel_put(p->kernel, &nft, d);
+	if (err == 0 && p->dns != NULL)
+		dns_caches_flush();
+	return err;
 }
 
 int
@@ -442,18 +506,22 @@ policy_start(struct policy *p, struct tunnel *t, struct mape *m, struct diag *d)
 }
 
 void
-policy_close(struct policy *p, struct diag *d)
+policy_close(struct policy *p, bool stay, struct diag *d)
 {
 	if (p == NULL)
 		return;
+	p->closing = true;
 	watch_close(p->timer);
-	watch_close(p->refused);
-	while (p->loading)
+	while (p->loading || p->putting)
 		uv_run(p->s.loop, UV_RUN_ONCE);
+	watch_close(p->refused);
 	policy_kernel_close(p->kernel, d);
 	dns_forward_close(p->dns);
 	ports_left_close(p->ports_left);
-	programs_close(p->programs);
+	if (stay)
+		programs_leave(p->programs);
+	else
+		programs_close(p->programs);
 	flows_close(p->flows);
 	bindings_free(p->bindings);
 	compiled_free(p->now);
@@ -461,11 +529,35 @@ policy_close(struct policy *p, struct diag *d)
 	free(p->allowed);
 	free(p->local);
 	free(p->network);
+	free(p->link);
 	free(p->known);
 	free(p);
 }
 
 /* ---- others' questions ---- */
+
+/* What runs so is refused when we are killed, also where no rule says so of
+ * anything (R8). */
+static int
+guard_runs(struct policy *p, struct diag *d)
+{
+	struct policy_nft nft;
+	int err = 0;
+
+	if (p->runs)
+		return 0;
+	if (p->loading || p->putting || policy_kernel_is_busy(p->kernel)) {
+		diag_error(d, "the policy is being loaded: try again");
+		return UK_EBUSY;
+	}
+	policy_describe(p, p->now, &nft);
+	if (!policy_nft_has_guard(&nft)) {
+		nft.runs = true;
+		err = policy_kernel_put_guard(p->kernel, &nft, d);
+	}
+	p->runs = err == 0;
+	return err;
+}
 
 int
 policy_run(struct policy *p, int pid, bool fallback, struct diag *d)
@@ -475,11 +567,17 @@ policy_run(struct policy *p, int pid, bool fallback, struct diag *d)
 	    .undo = p->s.keep,
 	    .program = p->now->program,
 	    .n = p->now->programs};
-	int err = 0;
+	int err = fallback ? 0 : guard_runs(p, d);
 
-	if (p->programs == NULL)
+	if (err == 0 && p->programs == NULL)
 		err = programs_open(&p->programs, &conf, d);
 	return err < 0 ? err : programs_run(p->programs, pid, fallback, d);
+}
+
+bool
+policy_is_live(const struct policy *p)
+{
+	return p->live;
 }
 
 size_t

@@ -21,7 +21,8 @@ struct policy_setup {
 	uv_loop_t *loop;
 	const char *name; /* of the tunnel */
 	const char *table; /* of the tunnel, in nftables */
-	const struct client_conf *conf; /* its policy is a path */
+	const struct client_conf *conf; /* its policy is a path; "": without
+					   rules, for policy_run() */
 	const struct routes *routes;
 	struct netcfg *n;
 	struct undo *keep; /* journal of what stays when we are killed */
@@ -34,15 +35,16 @@ struct policy_setup {
 /* Load the file, and refuse from now on what tunnel! and block are about;
  * before there is a tunnel, and before anything of an earlier run is undone.
  * Pointers in s stay. Returns 0 (d may have warnings); UK_EINVAL with every
- * mistake of the file in d; UK_ENOENT, UK_EPERM, UK_ESYS, UK_ENOMEM. */
+ * mistake of the file in d, or no such file; UK_EPERM, UK_ESYS, UK_ENOMEM. */
 int policy_open(
     struct policy **out, const struct policy_setup *s, struct diag *d);
 /* The tunnel is there, with addresses and routes, and so is our own CE, if
  * there is one (else NULL): decide on flows from now on. Errors as above. */
 int policy_start(
     struct policy *p, struct tunnel *t, struct mape *m, struct diag *d);
-/* No more decisions. The guard stays, for its journal to undo. NULL: no-op. */
-void policy_close(struct policy *p, struct diag *d);
+/* No more decisions. The guard stays, for its journal to undo; stay: so do the
+ * marks of programs, as after kill -9. NULL: no-op. */
+void policy_close(struct policy *p, bool stay, struct diag *d);
 
 /* Load the file again, and let it take the old one's place, or leave all as it
  * is. Unless this fails (UK_EBUSY: not done with the last time; UK_ENOMEM)
@@ -53,6 +55,10 @@ int policy_reload(struct policy *p,
 /* `ukai run`: make process pid and its children take the tunnel. Returns as
  * programs_run() and programs_open(). */
 int policy_run(struct policy *p, int pid, bool fallback, struct diag *d);
+
+/* Does the relay answer, so that flows take the tunnel? Known a round trip
+ * after policy_start(). */
+bool policy_is_live(const struct policy *p);
 
 /* The names that an address has here; good until the loop goes on. Returns how
  * many, at most cap. */

@@ -3,6 +3,7 @@
 
 #include "core/err.h"
 #include "io/clock.h"
+#include "io/tunnel.h"
 #include "mark.h"
 #include "policy_state.h"
 
@@ -113,6 +114,80 @@ gather_local(struct policy *p)
 	return policy_gather_gateways(p);
 }
 
+static bool
+is_link_local(const struct ip_addr *a)
+{
+	static const struct ip_prefix net = {
+	    {FAMILY_V6, {0xfe, 0x80}}, .bits = 10};
+
+	return ip_prefix_contains(&net, a);
+}
+
+static struct policy_nft_link *
+link_find(struct policy *p, unsigned ifindex)
+{
+	for (size_t i = 0; i < p->links; i++)
+		if (p->link[i].ifindex == ifindex)
+			return &p->link[i];
+	return NULL;
+}
+
+struct gathering {
+	struct policy *p;
+	int err;
+};
+
+/* The first one of a link. */
+static bool
+on_link_local(
+    void *arg, unsigned ifindex, const struct ip_addr *a, uint8_t bits)
+{
+	struct gathering *g = arg;
+	struct policy *p = g->p;
+	struct policy_nft_link *l;
+
+	(void)bits;
+	if (!is_link_local(a) || ifindex == tunnel_ifindex(p->tunnel) ||
+	    link_find(p, ifindex) != NULL)
+		return true;
+	l = realloc(p->link, (p->links + 1) * sizeof(*l));
+	if (l == NULL) {
+		g->err = UK_ENOMEM;
+		return false;
+	}
+	p->link = l;
+	l += p->links++;
+	memset(l, 0, sizeof(*l)); /* they are compared with memcmp() */
+	l->ifindex = ifindex;
+	l->addr = *a;
+	return true;
+}
+
+static bool
+on_lan(void *arg, unsigned ifindex, const struct ip_addr *a, uint8_t bits)
+{
+	struct gathering *g = arg;
+	struct policy_nft_link *l = link_find(g->p, ifindex);
+
+	(void)bits;
+	for (size_t i = 0; l != NULL && i < g->p->networks; i++)
+		l->lan |= ip_prefix_contains(&g->p->network[i], a);
+	return true;
+}
+
+int
+policy_gather_links(struct policy *p)
+{
+	struct gathering g = {.p = p};
+	int err;
+
+	p->links = 0;
+	err = netcfg_addr_each(p->s.n, on_link_local, &g);
+	if (err == 0)
+		err = netcfg_addr_each(p->s.n, on_lan, &g);
+	return g.err < 0 ? g.err : err;
+}
+
 static void
 gather_dns(struct policy *p)
 {
@@ -133,6 +208,18 @@ policy_gather(struct policy *p)
 	if (err == 0)
 		err = gather_networks(p);
 	return err < 0 ? err : gather_local(p);
+}
+
+const char *
+policy_name_end(const char *name, size_t size)
+{
+	size_t len = strlen(name);
+	const char *dot;
+
+	if (len < size)
+		return name;
+	dot = strchr(name + len - size, '.');
+	return dot != NULL ? dot + 1 : name + len - size + 1;
 }
 
 int
@@ -158,7 +245,8 @@ policy_gather_known(struct policy *p)
 		item = &p->known[p->knowns++];
 		*item =
 		    (struct policy_nft_known){.slot = c.slot, .addr = c.addr};
-		snprintf(item->name, sizeof(item->name), "%s", c.name);
+		snprintf(item->name, sizeof(item->name), "%s",
+		    policy_name_end(c.name, sizeof(item->name)));
 	}
 	return 0;
 }
@@ -191,12 +279,15 @@ policy_describe(
 	    .network = p->network,
 	    .networks = p->networks,
 	    .dns_port = p->dns != NULL ? dns_forward_port(p->dns) : 0,
+	    .link = p->link,
+	    .links = p->links,
 	    .ports = p->ports,
 	    .own_ce = p->mape != NULL,
 	    .known = p->known,
 	    .knowns = p->knowns,
 	    .live_v4 = p->live && policy_takes(p, FAMILY_V4),
 	    .live_v6 = p->live && policy_takes(p, FAMILY_V6),
+	    .runs = p->runs,
 	    .class_of = class_of,
 	    .class_arg = p->programs,
 	};

@@ -5,9 +5,9 @@
 #include <string.h>
 
 #include "core/err.h"
+#include "host/memory.h"
 #include "mark.h"
 
-#define GUARD_SUFFIX "-guard"
 #define TABLE_MAX 33 /* with its zero: hostfw_apply() */
 #define SLOT_NUMBERS (MARK_SLOT_MASK + 1)
 
@@ -15,6 +15,7 @@ struct policy_kernel {
 	struct policy_kernel_conf c;
 	char table[TABLE_MAX], guard[TABLE_MAX];
 	bool stands; /* the policy is in the tunnel's table */
+	bool has_guard;
 	uint8_t guarded[SLOT_NUMBERS / 8]; /* slots with names in the guard */
 	/* By slot: of tables that are gone, and of the one that stands. */
 	struct policy_count *before, *now;
@@ -39,7 +40,8 @@ policy_kernel_open(
 	k->c = *c;
 	k->work.data = k;
 	snprintf(k->table, sizeof(k->table), "%s", c->table);
-	snprintf(k->guard, sizeof(k->guard), "%s" GUARD_SUFFIX, c->table);
+	snprintf(
+	    k->guard, sizeof(k->guard), "%s" POLICY_GUARD_SUFFIX, c->table);
 	k->before = calloc(SLOT_NUMBERS, sizeof(*k->before));
 	k->now = calloc(SLOT_NUMBERS, sizeof(*k->now));
 	if (k->before == NULL || k->now == NULL) {
@@ -169,9 +171,27 @@ static int
 look_at_guard(struct policy_kernel *k, bool has)
 {
 	memset(k->guarded, 0, sizeof(k->guarded));
+	k->has_guard = has;
 	if (!has)
 		return 0;
 	return hostfw_sets_each(k->c.firewall, k->guard, on_guard_set, k);
+}
+
+static bool
+on_any_set(void *arg, const char *set)
+{
+	(void)arg;
+	(void)set;
+	return false;
+}
+
+bool
+policy_kernel_lacks_guard(struct policy_kernel *k)
+{
+	if (k->busy || !k->has_guard)
+		return false;
+	return hostfw_sets_each(k->c.firewall, k->guard, on_any_set, NULL) ==
+	       UK_ENOENT;
 }
 
 static int
@@ -260,6 +280,8 @@ work(uv_work_t *w)
 	struct policy_kernel *k = w->data;
 
 	k->err = put(k, &k->put, &k->d);
+	/* libnftables needs 1.7 kB for an element, for that long. */
+	memory_trim();
 }
 
 static void

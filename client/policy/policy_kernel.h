@@ -12,6 +12,9 @@
 #include "host/undo.h"
 #include "policy_nft.h"
 
+/* Behind the name of the tunnel's table: that of the guard. */
+#define POLICY_GUARD_SUFFIX "-guard"
+
 struct policy_kernel;
 
 struct policy_kernel_conf {
@@ -32,6 +35,10 @@ int policy_kernel_open(
 void policy_kernel_close(struct policy_kernel *k, struct diag *d);
 
 const char *policy_kernel_guard(const struct policy_kernel *k); /* its name */
+
+/* Is the guard gone that was put last? Unlike the other table it has no owner,
+ * and somebody may delete it: `nft flush ruleset`. */
+bool policy_kernel_lacks_guard(struct policy_kernel *k);
 
 /* The guard alone, before there is a tunnel; what names' sets of an earlier
  * run's guard hold is to be in p. Returns as hostfw_apply(). */

@@ -4,8 +4,10 @@
 #include "mark.h"
 #include "policy_state.h"
 
+#define FORGOTTEN_AT_ONCE 512
+
 struct forgetting {
-	struct flow_tuple flow[256];
+	struct flow_tuple flow[FORGOTTEN_AT_ONCE];
 	size_t n;
 };
 
@@ -19,6 +21,20 @@ on_waiting(void *arg, const struct flow_entry *e)
 	return f->n < ARRAY_LEN(f->flow);
 }
 
+/* Returns how many. */
+static size_t
+forget_some(struct policy *p, uint8_t family, uint32_t mark)
+{
+	struct forgetting f = {.n = 0};
+	size_t n = 0;
+
+	(void)flows_each(
+	    p->flows, family, mark, MARK_DECISION_MASK, on_waiting, &f);
+	for (size_t i = 0; i < f.n; i++)
+		n += flows_delete(p->flows, &f.flow[i]) == 0;
+	return n;
+}
+
 /* What still waits for its first answer from the tunnel is decided on anew,
  * with its next packet. */
 static void
@@ -26,15 +42,11 @@ forget_waiting(struct policy *p)
 {
 	static const uint8_t family[] = {FAMILY_V4, FAMILY_V6};
 	static const uint32_t mark[] = {MARK_TUNNEL, MARK_TUNNEL_ONLY};
-	struct forgetting f;
 
-	for (size_t i = 0; i < ARRAY_LEN(family) * ARRAY_LEN(mark); i++) {
-		f.n = 0;
-		(void)flows_each(p->flows, family[i % 2], mark[i / 2],
-		    MARK_DECISION_MASK, on_waiting, &f);
-		for (size_t k = 0; k < f.n; k++)
-			(void)flows_delete(p->flows, &f.flow[k]);
-	}
+	for (size_t i = 0; i < ARRAY_LEN(family) * ARRAY_LEN(mark); i++)
+		while (forget_some(p, family[i % 2], mark[i / 2]) ==
+		       FORGOTTEN_AT_ONCE)
+			continue;
 }
 
 static void

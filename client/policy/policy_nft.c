@@ -1,8 +1,10 @@
 #include "policy_nft.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "line_ports.h"
 #include "mark.h"
 #include "policy_nft_rules.h"
 
@@ -10,11 +12,6 @@
  * (-150), before anything is redirected (-100). */
 #define DECIDE "mangle + 5"
 #define GUARD "mangle + 10"
-
-/* Addresses that no flow on the line has: RFC 6890. */
-#define PRIVATE_V4                                                             \
-	"0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, "                  \
-	"169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16, 224.0.0.0/3"
 
 #define NO_SLOT 0
 
@@ -38,17 +35,28 @@ set_ct_mark(struct text *t, const struct policy_nft *p, uint32_t decision,
 	    (unsigned)keep_mask(p), (unsigned)decision | slot);
 }
 
+/* Two decisions at once: they differ in one bit, and one comparison is all
+ * that a native flow's packets are asked for. */
+#define BOTH (MARK_TUNNEL ^ MARK_TUNNEL_ONLY)
+#define EITHER (MARK_NATIVE ^ MARK_LOCAL)
+_Static_assert((BOTH & (BOTH - 1)) == 0 && (MARK_TUNNEL & BOTH) == 0,
+    "tunnel! is tunnel with one bit more");
+_Static_assert((EITHER & (EITHER - 1)) == 0 && (MARK_NATIVE & EITHER) == 0,
+    "local is native with one bit more");
+
 /* The connection is of this tunnel, by a decision of ours. */
 static void
 match_tunnelled(struct text *t, const struct policy_nft *p, bool soft)
 {
-	text_add(t, "ct mark & 0x%08x { 0x%08x",
-	    (unsigned)(p->tunnel_mask | MARK_DECISION_MASK),
-	    (unsigned)(p->tunnel_mark | MARK_TUNNEL_ONLY));
-	if (soft)
-		text_add(
-		    t, ", 0x%08x", (unsigned)(p->tunnel_mark | MARK_TUNNEL));
-	text_add(t, " } ");
+	uint32_t mask = p->tunnel_mask | MARK_DECISION_MASK;
+	uint32_t mark = p->tunnel_mark | MARK_TUNNEL_ONLY;
+
+	if (soft) {
+		mask &= ~BOTH;
+		mark &= ~BOTH;
+	}
+	text_add(
+	    t, "ct mark & 0x%08x == 0x%08x ", (unsigned)mask, (unsigned)mark);
 }
 
 static bool
@@ -72,8 +80,8 @@ has_prefix(const struct ip_prefix *p, size_t n, uint8_t family)
 static bool
 counts_ports(const struct policy_nft *p)
 {
-	for (size_t i = 0; i < p->slots->n; i++)
-		if (policy_nft_counts_ports(p, &p->slots->item[i]))
+	for (size_t i = 0; i < p->slots->n && !p->own_ce; i++)
+		if (policy_nft_spills(p, &p->slots->item[i]))
 			return true;
 	return false;
 }
@@ -139,18 +147,26 @@ counters(struct text *t, const struct policy_nft *p)
 
 /* ---- decisions ---- */
 
+/* Connection tracking takes these for nothing of their connection's, which
+ * may be a good one: neither do they leave by another way than it has, nor does
+ * a reset end it. */
+#define ASTRAY "meta l4proto tcp ct state invalid drop\n"
+
 static void
 refuse_chain(struct text *t)
 {
-	text_add(t, "chain refuse {\n"
-		    "meta l4proto tcp reject with tcp reset\n"
-		    "reject with icmpx admin-prohibited\n"
-		    "}\n");
+	text_add(t,
+	    "chain refuse {\n" ASTRAY "meta l4proto tcp reject with tcp reset\n"
+	    "reject with icmpx admin-prohibited\n"
+	    "}\n");
 }
 
 /* The first packet of a flow that connection tracking has not known before:
  * only such a one can still get another source address. */
 #define FIRST "ct status & confirmed == 0 "
+/* But one of TCP may have begun before anything was tracked. */
+#define OPENS "tcp flags & (fin | syn | rst | ack) == syn "
+#define BEGUN "tcp flags & (fin | syn | rst | ack) != syn "
 
 static void
 into_tunnel(struct text *t, const struct policy_nft *p, uint8_t family,
@@ -175,31 +191,58 @@ stay_native(struct text *t, const struct policy_nft *p, unsigned number)
 	text_add(t, counts_ports(p) ? "goto native\n" : "accept\n");
 }
 
+static void
+not_tunnelled(
+    struct text *t, const struct policy_nft *p, unsigned number, uint8_t target)
+{
+	if (target == TARGET_NATIVE || target == TARGET_TUNNEL) {
+		stay_native(t, p, number);
+		return;
+	}
+	set_ct_mark(t, p, MARK_REFUSED, number);
+	text_add(t, "goto refuse\n");
+}
+
+static void
+tunnel_if_possible(
+    struct text *t, const struct policy_nft *p, unsigned number, uint8_t target)
+{
+	uint32_t decision =
+	    target == TARGET_TUNNEL ? MARK_TUNNEL : MARK_TUNNEL_ONLY;
+
+	text_add(t, BEGUN);
+	not_tunnelled(t, p, number, target);
+	into_tunnel(t, p, FAMILY_V4, decision, number);
+	into_tunnel(t, p, FAMILY_V6, decision, number);
+}
+
+/* What runs is left alone. */
+static void
+spill_rules(struct text *t, size_t ports_left)
+{
+	static const char *const opens[] = {OPENS, "meta l4proto udp "};
+
+	for (size_t i = 0; i < ARRAY_LEN(opens) && ports_left > 0; i++)
+		text_add(t,
+		    FIRST "%sip daddr != { " LINE_PORTS_NONE_V4
+			  " } jump spill%zu\n",
+		    opens[i], ports_left);
+}
+
 /* ports_left: how many such rules stand before this one. */
 static void
 target_chain(struct text *t, const struct policy_nft *p, unsigned number,
     uint8_t target, size_t ports_left)
 {
 	text_add(t, "chain s%u {\n", number);
-	if (target == TARGET_NATIVE && ports_left > 0)
-		text_add(t,
-		    FIRST "meta l4proto { tcp, udp } "
-			  "ip daddr != { " PRIVATE_V4 " } jump spill%zu\n",
-		    ports_left);
+	if (target == TARGET_NATIVE)
+		spill_rules(t, ports_left);
+	if (target == TARGET_TUNNEL)
+		text_add(t, ASTRAY);
 	text_add(t, "counter name " POLICY_NFT_HITS "\n", number);
-	if (target == TARGET_TUNNEL || target == TARGET_TUNNEL_ONLY) {
-		uint32_t decision =
-		    target == TARGET_TUNNEL ? MARK_TUNNEL : MARK_TUNNEL_ONLY;
-
-		into_tunnel(t, p, FAMILY_V4, decision, number);
-		into_tunnel(t, p, FAMILY_V6, decision, number);
-	}
-	if (target == TARGET_NATIVE || target == TARGET_TUNNEL) {
-		stay_native(t, p, number);
-	} else {
-		set_ct_mark(t, p, MARK_REFUSED, number);
-		text_add(t, "goto refuse\n");
-	}
+	if (target == TARGET_TUNNEL || target == TARGET_TUNNEL_ONLY)
+		tunnel_if_possible(t, p, number, target);
+	not_tunnelled(t, p, number, target);
 	text_add(t, "}\n");
 }
 
@@ -210,12 +253,11 @@ target_chains(struct text *t, const struct policy_nft *p)
 
 	for (size_t i = 0; i < p->slots->n; i++) {
 		const struct slot *slot = &p->slots->item[i];
-
-		bool counts = policy_nft_counts_ports(p, slot);
+		bool spills = policy_nft_spills(p, slot);
 
 		target_chain(t, p, slot->number,
-		    policy_nft_rule(p, slot)->target, counts ? 0 : ports_left);
-		if (counts && ports_left < PORTS_LEFT_MAX)
+		    policy_nft_rule(p, slot)->target, spills ? 0 : ports_left);
+		if (spills && ports_left < PORTS_LEFT_MAX)
 			ports_left++;
 	}
 	target_chain(t, p, SLOT_RUN_SOFT, TARGET_TUNNEL, 0);
@@ -224,32 +266,83 @@ target_chains(struct text *t, const struct policy_nft *p)
 
 /* ---- PORTS-LEFT ---- */
 
+/* Takes a set's place, to see whether there is one: nothing else tells. For a
+ * second or two the set then holds one flow less. */
+#define PROBE(l4) "ip saddr & 0.0.0.0 . " l4 " sport & 0"
+
+static const uint8_t port_protos[] = {RULE_TCP, RULE_UDP};
+
+static const char *
+proto_name(uint8_t proto)
+{
+	return proto == RULE_TCP ? "tcp" : "udp";
+}
+
+static bool
+asks(struct text *t, const struct policy_nft *p, const struct slot *slot,
+    uint8_t proto)
+{
+	return policy_nft_conditions(
+	    t, p, policy_nft_rule(p, slot), FAMILY_V4, proto);
+}
+
+/* Does it hold, though the flow, which another rule takes then, is not to be
+ * in its set? */
+static void
+spill_probe(struct text *t, const struct policy_nft *p, const struct slot *slot)
+{
+	char set[POLICY_NFT_SET_MAX];
+
+	for (size_t i = 0; i < ARRAY_LEN(port_protos); i++) {
+		bool tcp = port_protos[i] == RULE_TCP;
+		const char *probe = tcp ? PROBE("tcp") : PROBE("udp");
+
+		policy_nft_used_set(set, slot->number, port_protos[i]);
+		if (policy_nft_ports_size(p, slot) > 0 &&
+		    asks(t, p, slot, port_protos[i]))
+			text_add(t, "add @%s { %s timeout 1s }\n", set, probe);
+		if (!asks(t, p, slot, port_protos[i]))
+			continue;
+		if (policy_nft_ports_size(p, slot) > 0)
+			text_add(t, "%s != @%s ", probe, set);
+		text_add(t, "goto s%u\n", (unsigned)slot->number);
+	}
+}
+
+/* This one holds. Does one before it hold as well? */
+static void
+full_chain(struct text *t, const struct policy_nft *p,
+    const struct slot *const *slot, size_t at)
+{
+	text_add(t, "chain full%u {\n", (unsigned)slot[at]->number);
+	for (size_t i = 0; i < at; i++)
+		if (policy_nft_is_rival(p, slot[i], slot[at]))
+			spill_probe(t, p, slot[i]);
+	text_add(t, "goto s%u\n}\n", (unsigned)slot[at]->number);
+}
+
 /* A flow that would go native is added to the set; where that fails, as the
  * set is full, the rule holds. A flow that is in it already takes no port
  * more. */
 static void
-spill_slot(struct text *t, const struct policy_nft *p, const struct slot *slot)
+spill_used(struct text *t, const struct policy_nft *p, const struct slot *slot)
 {
-	static const uint8_t protos[] = {RULE_TCP, RULE_UDP};
-	const struct rule *rule = policy_nft_rule(p, slot);
+	char set[POLICY_NFT_SET_MAX];
 
-	for (size_t i = 0; i < ARRAY_LEN(protos); i++) {
-		const char *l4 = protos[i] == RULE_TCP ? "tcp" : "udp";
-		char set[POLICY_NFT_SET_MAX];
-
-		policy_nft_used_set(set, slot->number, protos[i]);
+	for (size_t i = 0; i < ARRAY_LEN(port_protos); i++) {
+		policy_nft_used_set(set, slot->number, port_protos[i]);
 		if (policy_nft_ports_size(p, slot) > 0 &&
-		    policy_nft_conditions(t, p, rule, FAMILY_V4, protos[i]))
+		    asks(t, p, slot, port_protos[i]))
 			text_add(t, "add @%s { ip saddr . %s sport } return\n",
-			    set, l4);
-		if (policy_nft_conditions(t, p, rule, FAMILY_V4, protos[i]))
-			text_add(t, "goto s%u\n", (unsigned)slot->number);
+			    set, proto_name(port_protos[i]));
+		if (asks(t, p, slot, port_protos[i]))
+			text_add(t, "goto full%u\n", (unsigned)slot->number);
 	}
 }
 
 /* The smallest set first: those that are larger have what it has. */
 static void
-spill_chain(struct text *t, const struct policy_nft *p,
+spill_used_chain(struct text *t, const struct policy_nft *p,
     const struct slot *const *slot, size_t n)
 {
 	const struct slot *order[PORTS_LEFT_MAX];
@@ -265,9 +358,45 @@ spill_chain(struct text *t, const struct policy_nft *p,
 		}
 		order[at] = slot[i];
 	}
+	full_chain(t, p, slot, n - 1);
 	text_add(t, "chain spill%zu {\n", n);
 	for (size_t i = 0; i < n; i++)
-		spill_slot(t, p, order[i]);
+		spill_used(t, p, order[i]);
+	text_add(t, "}\n");
+}
+
+/* With our own CE: ports_left.h tells what the sets' elements mean. */
+static void
+spill_short(struct text *t, const struct policy_nft *p, const struct slot *slot)
+{
+	static const struct {
+		uint8_t proto;
+		const char *key;
+	} c[] = {
+	    {RULE_TCP, "ip daddr . tcp dport"},
+	    {RULE_TCP, "ip daddr & 0.0.0.0 . tcp dport & 0"},
+	    {RULE_UDP, "ip daddr . udp dport"},
+	    {RULE_UDP, "ip daddr & 0.0.0.0 . udp dport"},
+	    {RULE_UDP, "udp dport != { 53, 123, 443 } "
+		       "ip daddr & 0.0.0.0 . udp dport & 0"},
+	};
+	char set[POLICY_NFT_SET_MAX];
+
+	for (size_t i = 0; i < ARRAY_LEN(c); i++) {
+		policy_nft_short_set(set, slot->number, c[i].proto);
+		if (asks(t, p, slot, c[i].proto))
+			text_add(t, "%s @%s goto s%u\n", c[i].key, set,
+			    (unsigned)slot->number);
+	}
+}
+
+static void
+spill_short_chain(struct text *t, const struct policy_nft *p,
+    const struct slot *const *slot, size_t n)
+{
+	text_add(t, "chain spill%zu {\n", n);
+	for (size_t i = 0; i < n; i++)
+		spill_short(t, p, slot[i]);
 	text_add(t, "}\n");
 }
 
@@ -278,7 +407,7 @@ native_chain(struct text *t, const struct slot *const *slot, size_t n)
 	char tcp[POLICY_NFT_SET_MAX], udp[POLICY_NFT_SET_MAX];
 
 	text_add(t, "chain native {\n"
-		    "ip daddr { " PRIVATE_V4 " } accept\n");
+		    "ip daddr { " LINE_PORTS_NONE_V4 " } accept\n");
 	for (size_t i = 0; i < n; i++) {
 		policy_nft_used_set(tcp, slot[i]->number, RULE_TCP);
 		policy_nft_used_set(udp, slot[i]->number, RULE_UDP);
@@ -299,12 +428,15 @@ ports_chains(struct text *t, const struct policy_nft *p)
 	size_t n = 0;
 
 	for (size_t i = 0; i < p->slots->n && n < PORTS_LEFT_MAX; i++) {
-		if (!policy_nft_counts_ports(p, &p->slots->item[i]))
+		if (!policy_nft_spills(p, &p->slots->item[i]))
 			continue;
 		slot[n++] = &p->slots->item[i];
-		spill_chain(t, p, slot, n);
+		if (p->own_ce)
+			spill_short_chain(t, p, slot, n);
+		else
+			spill_used_chain(t, p, slot, n);
 	}
-	if (n > 0)
+	if (n > 0 && !p->own_ce)
 		native_chain(t, slot, n);
 }
 
@@ -367,6 +499,14 @@ decide_chain(struct text *t, const struct policy_nft *p, bool guard)
 
 /* ---- where packets are seen ---- */
 
+/* A native flow's packets, which are most, go on at once. */
+static void
+native_goes_on(struct text *t)
+{
+	text_add(t, "ct mark & 0x%08x == 0x%08x accept\n",
+	    (unsigned)(MARK_DECISION_MASK & ~EITHER), (unsigned)MARK_NATIVE);
+}
+
 /* What has been decided, and what is not ours to decide. */
 static void
 known_flows(struct text *t, const struct policy_nft *p, bool guard)
@@ -376,13 +516,13 @@ known_flows(struct text *t, const struct policy_nft *p, bool guard)
 	text_add(t,
 	    "ct direction reply accept\n"
 	    "meta mark 0x%08x accept\n"
-	    "ct mark & 0x%08x vmap { 0x%08x : accept, 0x%08x : accept, "
-	    "0x%08x : goto refuse, 0x%08x : %s, 0x%08x : %s }\n"
+	    "ct mark & 0x%08x vmap { 0x%08x : goto refuse, 0x%08x : %s, "
+	    "0x%08x : %s }\n"
 	    "ct mark & 0x%08x != 0 accept\n",
 	    (unsigned)p->own_mark, (unsigned)MARK_DECISION_MASK,
-	    (unsigned)MARK_NATIVE, (unsigned)MARK_LOCAL, (unsigned)MARK_REFUSED,
-	    (unsigned)MARK_TUNNEL, go, (unsigned)MARK_TUNNEL_ONLY,
-	    guard ? "goto only" : go, (unsigned)p->tunnel_mask);
+	    (unsigned)MARK_REFUSED, (unsigned)MARK_TUNNEL, go,
+	    (unsigned)MARK_TUNNEL_ONLY, guard ? "goto only" : go,
+	    (unsigned)p->tunnel_mask);
 }
 
 static void
@@ -392,6 +532,7 @@ own_chain(struct text *t, const struct policy_nft *p, bool guard)
 	    "chain own {\n"
 	    "type %s hook output priority %s; policy accept;\n",
 	    guard ? "filter" : "route", guard ? GUARD : DECIDE);
+	native_goes_on(t);
 	known_flows(t, p, guard);
 	text_add(t,
 	    "oifname \"lo\" accept\n"
@@ -401,37 +542,43 @@ own_chain(struct text *t, const struct policy_nft *p, bool guard)
 	    guard ? "accept" : "goto asked_for");
 }
 
+/* An answer has the mark as well, or a strict rp_filter, which then asks with
+ * it (src_valid_mark), would not take it from the tunnel. */
 static void
-lan_chain(struct text *t, const struct policy_nft *p, bool guard)
+mark_answers(struct text *t, const struct policy_nft *p)
 {
-	if (p->networks == 0)
-		return;
-	text_add(t,
-	    "chain lan {\n"
-	    "type filter hook prerouting priority %s; policy accept;\n"
-	    "iifname { \"lo\", \"%s\" } accept\n",
-	    guard ? GUARD : DECIDE, p->ifname);
+	text_add(t, "iifname \"%s\" ct direction reply ", p->ifname);
+	match_tunnelled(t, p, true);
+	text_add(t, "meta mark set meta mark & 0x%08x | 0x%08x\n",
+	    (unsigned)~p->tunnel_mask, (unsigned)p->tunnel_mark);
+}
+
+static void
+lan_flows(struct text *t, const struct policy_nft *p, bool guard)
+{
+	text_add(t, "iifname { \"lo\", \"%s\" } accept\n", p->ifname);
 	known_flows(t, p, guard);
 	if (has_prefix(p->network, p->networks, FAMILY_V4))
 		text_add(t, "ip saddr @network4 goto decide\n");
 	if (has_prefix(p->network, p->networks, FAMILY_V6))
 		text_add(t, "ip6 saddr @network6 goto decide\n");
-	text_add(t, "}\n");
 }
 
-/* An answer has the mark as well, or a strict rp_filter, which then asks with
- * it (src_valid_mark), would not take it from the tunnel. */
 static void
-back_chain(struct text *t, const struct policy_nft *p)
+arriving_chain(struct text *t, const struct policy_nft *p, bool guard)
 {
+	if (guard && p->networks == 0)
+		return;
 	text_add(t,
-	    "chain back {\n"
-	    "type filter hook prerouting priority " DECIDE "; policy accept;\n"
-	    "iifname \"%s\" ct direction reply ",
-	    p->ifname);
-	match_tunnelled(t, p, true);
-	text_add(t, "meta mark set meta mark & 0x%08x | 0x%08x\n}\n",
-	    (unsigned)~p->tunnel_mask, (unsigned)p->tunnel_mark);
+	    "chain arriving {\n"
+	    "type filter hook prerouting priority %s; policy accept;\n",
+	    guard ? GUARD : DECIDE);
+	native_goes_on(t);
+	if (!guard)
+		mark_answers(t, p);
+	if (p->networks > 0)
+		lan_flows(t, p, guard);
+	text_add(t, "}\n");
 }
 
 /* Behind these the source may be that of another link. */
@@ -472,6 +619,17 @@ source_chain(struct text *t, const struct policy_nft *p)
 	text_add(t, "}\n");
 }
 
+/* Each packet passes one of the two hooks where this stands. */
+static void
+count_rule(struct text *t, const struct policy_nft *p)
+{
+	text_add(t,
+	    "meta mark != 0x%08x ct mark & 0x%08x != 0 "
+	    "counter name ct mark & 0x%08x map @bytes\n",
+	    (unsigned)p->own_mark, (unsigned)MARK_DECISION_MASK,
+	    (unsigned)MARK_SLOT_MASK);
+}
+
 /* Only here is it known which link a packet leaves by. Own packets cannot be
  * answered any more; their program is told that it was not permitted. */
 static void
@@ -480,35 +638,28 @@ leak_chains(struct text *t, const struct policy_nft *p, bool guard)
 	text_add(t, "chain leaving {\n"
 		    "type filter hook forward priority filter; "
 		    "policy accept;\n");
-	text_add(t, "oifname != \"%s\" ct direction original ", p->ifname);
 	match_tunnelled(t, p, !guard);
 	text_add(t,
-	    "goto refuse\n}\n"
+	    "oifname != \"%s\" ct direction original goto refuse\n}\n"
 	    "chain left {\n"
-	    "type filter hook postrouting priority filter; policy accept;\n"
-	    "oifname != \"%s\" ct direction original ",
+	    "type filter hook postrouting priority filter; policy accept;\n",
 	    p->ifname);
 	match_tunnelled(t, p, !guard);
-	text_add(t, "drop\n}\n");
+	text_add(
+	    t, "oifname != \"%s\" ct direction original drop\n", p->ifname);
+	if (!guard)
+		count_rule(t, p);
+	text_add(t, "}\n");
 }
 
-/* Each packet passes one of the two hooks; behind `left`, so that none is
- * counted which does not leave. */
 static void
-count_chains(struct text *t, const struct policy_nft *p)
+arrived_chain(struct text *t, const struct policy_nft *p)
 {
-	static const char *const hook[] = {"input", "postrouting"};
-
-	for (size_t i = 0; i < ARRAY_LEN(hook); i++)
-		text_add(t,
-		    "chain count_%s {\n"
-		    "type filter hook %s priority filter + 5; "
-		    "policy accept;\n"
-		    "meta mark != 0x%08x ct mark & 0x%08x != 0 "
-		    "counter name ct mark & 0x%08x map @bytes\n"
-		    "}\n",
-		    hook[i], hook[i], (unsigned)p->own_mark,
-		    (unsigned)MARK_DECISION_MASK, (unsigned)MARK_SLOT_MASK);
+	text_add(t, "chain arrived {\n"
+		    "type filter hook input priority filter + 5; "
+		    "policy accept;\n");
+	count_rule(t, p);
+	text_add(t, "}\n");
 }
 
 /* ---- DNS ---- */
@@ -523,19 +674,88 @@ redirect(struct text *t, const char *match, uint16_t port)
 }
 
 static void
+zone(struct text *t, const char *match, uint16_t port)
+{
+	text_add(t, "%sudp sport != 53 udp dport 53 ct zone set %u\n", match,
+	    (unsigned)port);
+}
+
+/* For those whom this host is a gateway of, also by the address of a link. */
+static void
+for_lan(struct text *t, const struct policy_nft *p,
+    void (*put)(struct text *t, const char *match, uint16_t port))
+{
+	char match[64];
+
+	text_add(t, "iifname { \"lo\", \"%s\" } accept\n", p->ifname);
+	if (has_prefix(p->network, p->networks, FAMILY_V4))
+		put(t, "ip saddr @network4 ", p->dns_port);
+	if (has_prefix(p->network, p->networks, FAMILY_V6))
+		put(t, "ip6 saddr @network6 ", p->dns_port);
+	for (size_t i = 0; i < p->links; i++) {
+		if (!p->link[i].lan)
+			continue;
+		snprintf(match, sizeof(match), "iif %u ip6 saddr fe80::/10 ",
+		    p->link[i].ifindex);
+		put(t, match, p->dns_port);
+	}
+}
+
+static void
 lan_dns(struct text *t, const struct policy_nft *p)
 {
+	text_add(t, "chain lan_dns_zone {\n"
+		    "type filter hook prerouting priority raw; "
+		    "policy accept;\n");
+	for_lan(t, p, zone);
+	text_add(t, "}\n"
+		    "chain lan_dns {\n"
+		    "type nat hook prerouting priority dstnat; "
+		    "policy accept;\n");
+	for_lan(t, p, redirect);
+	text_add(t, "}\n");
+}
+
+static void
+link_dns(struct text *t, const struct policy_nft *p)
+{
+	char text[IP_ADDR_TEXT_MAX];
+
+	text_add(t, "chain link_dns {\n");
+	for (size_t i = 0; i < p->links; i++)
+		text_add(t,
+		    "oif %u meta l4proto { tcp, udp } dnat ip6 to [%s]:%u\n",
+		    p->link[i].ifindex, ip_addr_format(&p->link[i].addr, text),
+		    (unsigned)p->dns_port);
+	text_add(t, "drop\n}\n");
+}
+
+/* Questions by UDP have a zone of connection tracking to themselves, named
+ * after our port: a socket that asks again is ours from its first question on,
+ * and when this table is gone, however that came, no entry is left that would
+ * send it here. Our own questions, and what asks for the tunnel, have none. */
+static void
+own_dns_zone(struct text *t, const struct policy_nft *p)
+{
 	text_add(t,
-	    "chain lan_dns {\n"
-	    "type nat hook prerouting priority dstnat; policy accept;\n"
-	    "iifname \"%s\" accept\n",
-	    p->ifname);
-	if (has_prefix(p->network, p->networks, FAMILY_V4))
-		redirect(t, "ip saddr @network4 ", p->dns_port);
-	if (has_prefix(p->network, p->networks, FAMILY_V6))
-		redirect(t, "ip6 saddr @network6 ", p->dns_port);
+	    "chain own_dns_zone {\n"
+	    "type filter hook output priority raw; policy accept;\n"
+	    "meta mark 0x%08x accept\n"
+	    "meta mark & 0x%08x == 0x%08x accept\n"
+	    "meta mark & 0x%08x == 0x%08x accept\n"
+	    "udp sport != 53 udp dport 53 ct zone set %u\n"
+	    "udp sport %u ct zone set %u\n"
+	    "}\n",
+	    (unsigned)p->own_mark, (unsigned)p->tunnel_mask,
+	    (unsigned)p->tunnel_mark, (unsigned)MARK_CLASS_MASK,
+	    (unsigned)CLASS_DNS << MARK_CLASS_SHIFT, (unsigned)p->dns_port,
+	    (unsigned)p->dns_port, (unsigned)p->dns_port);
+}
+
+static void
+dns_only(struct text *t, const struct policy_nft *p)
+{
 	text_add(t,
-	    "}\n"
 	    "chain dns_only {\n"
 	    "type filter hook input priority filter; policy accept;\n"
 	    "ct direction original ct status & dnat == 0 "
@@ -549,6 +769,9 @@ dns_chains(struct text *t, const struct policy_nft *p)
 {
 	if (p->dns_port == 0)
 		return;
+	link_dns(t, p);
+	own_dns_zone(t, p);
+	dns_only(t, p);
 	text_add(t,
 	    "chain own_dns {\n"
 	    "type nat hook output priority -100; policy accept;\n"
@@ -556,8 +779,10 @@ dns_chains(struct text *t, const struct policy_nft *p)
 	    "meta mark & 0x%08x == 0x%08x accept\n",
 	    (unsigned)p->own_mark, (unsigned)MARK_CLASS_MASK,
 	    (unsigned)CLASS_DNS << MARK_CLASS_SHIFT);
-	/* The loopback has no such server. */
-	text_add(t, "ip6 daddr fe80::/10 accept\n");
+	/* Who has asked for the tunnel asks through it. */
+	match_tunnelled(t, p, true);
+	text_add(t, "accept\nip6 daddr fe80::/10 meta l4proto { tcp, udp } "
+		    "th dport 53 goto link_dns\n");
 	redirect(t, "", p->dns_port);
 	text_add(t, "}\n");
 	if (p->networks > 0)
@@ -599,17 +824,18 @@ policy_nft_body(struct text *t, const struct policy_nft *p)
 	ports_chains(t, p);
 	decide_chain(t, p, false);
 	own_chain(t, p, false);
-	lan_chain(t, p, false);
-	back_chain(t, p);
+	arriving_chain(t, p, false);
 	source_chain(t, p);
 	leak_chains(t, p, false);
-	count_chains(t, p);
+	arrived_chain(t, p);
 	dns_chains(t, p);
 }
 
 bool
 policy_nft_has_guard(const struct policy_nft *p)
 {
+	if (p->runs)
+		return true;
 	for (size_t i = 0; i < p->slots->n; i++)
 		if (policy_nft_refuses(p, &p->slots->item[i]))
 			return true;
@@ -640,6 +866,6 @@ policy_nft_guard_body(struct text *t, const struct policy_nft *p)
 	policy_nft_rules(t, p, true);
 	decide_chain(t, p, true);
 	own_chain(t, p, true);
-	lan_chain(t, p, true);
+	arriving_chain(t, p, true);
 	leak_chains(t, p, true);
 }

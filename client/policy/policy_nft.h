@@ -15,7 +15,9 @@
  *
  * "Live": the set `live` has the packet's family. "Allowed": some peer takes
  * the destination. A flow that was established before and that nothing is
- * known of stays where it is, unless its rule says tunnel! or block.
+ * known of stays where it is, unless its rule says tunnel! or block. TCP that
+ * is first seen without its SYN is such a flow. TCP that connection tracking
+ * cannot place is dropped where its rule does not say native.
  *
  * What is refused gets a TCP reset, or ICMP administratively prohibited, at
  * once. What is decided for the tunnel and would leave by anything else is
@@ -30,6 +32,13 @@ struct policy_nft_known {
 	uint16_t slot; /* number */
 	struct ip_addr addr;
 	char name[64]; /* one of its names, cut: the element's comment */
+};
+
+/* A link of this host with a link-local address, other than the tunnel's. */
+struct policy_nft_link {
+	unsigned ifindex;
+	struct ip_addr addr;
+	bool lan; /* has an address in `network` */
 };
 
 struct policy_nft {
@@ -53,6 +62,11 @@ struct policy_nft {
 	size_t networks;
 	uint16_t dns_port; /* of our forwarder: questions to any port 53 go
 			      there; 0: there is none */
+	/* Own questions to a server on a link are answered by the address that
+	 * this host has there, as the loopback is another link; where it has
+	 * none that is known, they are not sent. */
+	const struct policy_nft_link *link;
+	size_t links;
 	/* PORTS-LEFT, budget of the line's ports for a protocol; 0: a rule of
 	 * that type never holds. own_ce: `short` sets say toward which
 	 * destinations ports run low, and no flow is counted here. */
@@ -63,6 +77,7 @@ struct policy_nft {
 	const struct policy_nft_known *known;
 	size_t knowns;
 	bool live_v4, live_v6;
+	bool runs; /* `ukai run` has been asked for: there is a guard then */
 	/* class of the socket for a program's name; CLASS_NONE: no such. */
 	unsigned (*class_of)(void *arg, const char *program);
 	void *class_arg;
@@ -80,11 +95,13 @@ void policy_nft_names_set(
  * added by packets, until the set is full; of flows that go native only, so
  * that a rule behind PORTS-LEFT that takes a flow elsewhere holds before it.
  * proto: RULE_TCP, RULE_UDP. "u17_tcp", "u17_udp", key: source address .
- * source port (8 bytes, each padded to 4). */
+ * source port (8 bytes, each padded to 4). One that is zero may be there for a
+ * second or two: it was asked whether there is room. */
 void policy_nft_used_set(
     char name[static POLICY_NFT_SET_MAX], uint16_t slot, uint8_t proto);
 /* With own_ce: destinations that fewer than the slot's number of ports are
- * left toward. "s17_tcp", "s17_udp"; key: address . port (8 bytes). */
+ * left toward. "s17_tcp", "s17_udp"; key: address . port (8 bytes); zeros as
+ * in ports_left.h. */
 void policy_nft_short_set(
     char name[static POLICY_NFT_SET_MAX], uint16_t slot, uint8_t proto);
 /* The counter of a slot's flows (hits) and that of all their packets. */
@@ -94,7 +111,8 @@ void policy_nft_short_set(
 /* Append to the body of the tunnel's table, which has an owner. */
 void policy_nft_body(struct text *t, const struct policy_nft *p);
 
-/* Does anything have to stay when we are killed: a tunnel! or block? */
+/* Does anything have to stay when we are killed: a tunnel!, a block, or what
+ * `ukai run` runs? */
 bool policy_nft_has_guard(const struct policy_nft *p);
 /* Append the body of the table that stays: refuses what tunnel! and block
  * are about and what would leave by another interface than the tunnel's. It

@@ -573,9 +573,9 @@ policy_nft_short_set(
 }
 
 bool
-policy_nft_counts_ports(const struct policy_nft *p, const struct slot *slot)
+policy_nft_spills(const struct policy_nft *p, const struct slot *slot)
 {
-	return !p->own_ce && p->ports > 0 &&
+	return (p->own_ce || p->ports > 0) &&
 	       policy_nft_rule(p, slot)->type == RULE_PORTS_LEFT;
 }
 
@@ -588,6 +588,25 @@ policy_nft_ports_size(const struct policy_nft *p, const struct slot *slot)
 	return n > p->ports ? 0 : p->ports - n + 1;
 }
 
+bool
+policy_nft_is_rival(const struct policy_nft *p, const struct slot *other,
+    const struct slot *slot)
+{
+	return other < slot && policy_nft_rule(p, other)->ports_left <
+				   policy_nft_rule(p, slot)->ports_left;
+}
+
+static bool
+is_probed(const struct policy_nft *p, const struct slot *slot)
+{
+	const struct slot *end = p->slots->item + p->slots->n;
+
+	for (const struct slot *s = slot + 1; s < end; s++)
+		if (policy_nft_spills(p, s) && policy_nft_is_rival(p, slot, s))
+			return true;
+	return false;
+}
+
 static void
 used_set(struct emit *m, const struct slot *slot, uint8_t proto)
 {
@@ -596,35 +615,33 @@ used_set(struct emit *m, const struct slot *slot, uint8_t proto)
 
 	policy_nft_used_set(name, slot->number, proto);
 	text_add(m->t,
-	    "set %s {\ntypeof ip saddr . %s sport\nflags dynamic\nsize %u\n}\n",
-	    name, proto_name(proto), (unsigned)(size > 0 ? size : 1));
+	    "set %s {\ntypeof ip saddr . %s sport\nflags dynamic%s\n"
+	    "size %u\n}\n",
+	    name, proto_name(proto), is_probed(m->p, slot) ? ",timeout" : "",
+	    (unsigned)(size > 0 ? size : 1));
 }
 
 static void
-short_rule(struct emit *m, const struct slot *slot, uint8_t proto)
+short_set(struct emit *m, const struct slot *slot, uint8_t proto)
 {
-	const char *l4 = proto_name(proto);
 	char name[POLICY_NFT_SET_MAX];
 
 	policy_nft_short_set(name, slot->number, proto);
-	text_add(m->t, "set %s {\ntypeof ip daddr . %s dport\n}\n", name, l4);
-	if (!begin(m, slot, FAMILY_V4, proto))
-		return;
-	text_add(&m->rules, "ip daddr . %s dport @%s ", l4, name);
-	decide(m, slot);
+	text_add(m->t, "set %s {\ntypeof ip daddr . %s dport\n}\n", name,
+	    proto_name(proto));
 }
 
-/* A flow that is counted here comes to the rule only when nothing else has
- * taken it: policy_nft.c, spill. */
+/* A flow comes to the rule only when a native one would take it: policy_nft.c,
+ * spill. */
 static void
-ports_left_rule(struct emit *m, const struct slot *slot)
+ports_left_sets(struct emit *m, const struct slot *slot)
 {
-	if (m->guard)
+	if (m->guard || !policy_nft_spills(m->p, slot))
 		return;
 	if (m->p->own_ce) {
-		short_rule(m, slot, RULE_TCP);
-		short_rule(m, slot, RULE_UDP);
-	} else if (policy_nft_counts_ports(m->p, slot)) {
+		short_set(m, slot, RULE_TCP);
+		short_set(m, slot, RULE_UDP);
+	} else {
 		used_set(m, slot, RULE_TCP);
 		used_set(m, slot, RULE_UDP);
 	}
@@ -637,7 +654,7 @@ slot_rules(struct emit *m, const struct slot *slot)
 	struct entries *e = &m->e;
 
 	if (rule->type == RULE_PORTS_LEFT) {
-		ports_left_rule(m, slot);
+		ports_left_sets(m, slot);
 		return;
 	}
 	if (rule->type == RULE_DEFAULT) {

@@ -22,12 +22,15 @@ bool policy_nft_conditions(struct text *t, const struct policy_nft *p,
 bool policy_nft_prefix_set(struct text *t, const char *name, uint8_t family,
     const struct ip_prefix *p, size_t n);
 
-/* The part of all slots that are PORTS-LEFT rules whose flows are counted by
- * packets. */
-bool policy_nft_counts_ports(
-    const struct policy_nft *p, const struct slot *slot);
-/* How many flows its set takes: one more, and the rule holds. 0: it holds
- * always. */
+/* A PORTS-LEFT rule that can hold: it takes flows that a native rule behind it
+ * would take. */
+bool policy_nft_spills(const struct policy_nft *p, const struct slot *slot);
+/* Of two such rules: the first one stands before the other and holds later, so
+ * that it is asked (its set is probed) where the other holds. */
+bool policy_nft_is_rival(const struct policy_nft *p, const struct slot *other,
+    const struct slot *slot);
+/* How many flows its set takes, where they are counted by packets: one more,
+ * and the rule holds. 0: it holds always. */
 uint32_t policy_nft_ports_size(
     const struct policy_nft *p, const struct slot *slot);
 

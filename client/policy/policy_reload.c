@@ -1,6 +1,7 @@
 #include <stdlib.h>
 
 #include "core/err.h"
+#include "dns_caches.h"
 #include "io/clock.h"
 #include "policy_state.h"
 
@@ -28,8 +29,10 @@ adopt(struct policy *p)
 	p->now = p->next;
 	p->next = old;
 	policy = (struct dns_policy){p->now->rules, p->now->matcher};
-	if (p->dns != NULL)
+	if (p->dns != NULL) {
 		dns_forward_follow(p->dns, &policy);
+		dns_caches_flush();
+	}
 	ports_left_close(p->ports_left);
 	p->ports_left = NULL;
 	if (policy_open_ports(p, p->d) < 0)
@@ -40,7 +43,14 @@ adopt(struct policy *p)
 static void
 go_back(struct policy *p)
 {
-	(void)bindings_follow(p->bindings, p->now->matcher, p->now->slots);
+	const struct dns_policy policy = {p->now->rules, p->now->matcher};
+
+	/* Without memory names stay with next's rules, which then have to. */
+	if (bindings_follow(p->bindings, p->now->matcher, p->now->slots) < 0)
+		p->next = NULL;
+	/* It may have been opened for next. */
+	if (p->dns != NULL)
+		dns_forward_follow(p->dns, &policy);
 	(void)policy_open_programs(p, p->now, NULL);
 }
 
@@ -57,9 +67,7 @@ on_put(void *arg, int err, const struct diag *d)
 		    p->d, "%s", d->n > 0 ? d->entry[0].text : uk_strerror(err));
 		go_back(p);
 	}
-	(void)policy_commit(p);
-	if (p->dns != NULL)
-		dns_forward_committed(p->dns, true);
+	policy_commit_waiting(p);
 	reloaded(p, err);
 }
 
@@ -99,7 +107,7 @@ loaded_next(uv_work_t *w, int status)
 
 	(void)status; /* nobody cancels it */
 	p->loading = false;
-	if (p->err == 0 && p->putting)
+	if (p->err == 0 && (p->putting || p->closing))
 		p->err = UK_EBUSY;
 	if (p->err == 0)
 		p->err = put_next(p);
@@ -117,7 +125,7 @@ int
 policy_reload(struct policy *p,
     void (*done)(void *arg, int err, const struct diag *d), void *arg)
 {
-	if (p->done != NULL || p->putting)
+	if (p->done != NULL || p->putting || p->closing)
 		return UK_EBUSY;
 	p->d = malloc(sizeof(*p->d));
 	if (p->d == NULL)

@@ -35,12 +35,15 @@ struct policy {
 	struct failover *peer;
 	size_t peers;
 	bool live; /* as the kernel's table has it */
+	bool runs; /* `ukai run` has been asked for, maybe of an earlier run */
 	/* What the tables were made of last. */
 	struct ip_addr dns_server[8]; /* [Interface] DNS */
 	size_t dns_servers;
 	struct ip_prefix *allowed, *local, *network;
 	size_t alloweds, locals, networks;
 	size_t gateways; /* behind p->local's others */
+	struct policy_nft_link *link;
+	size_t links;
 	struct policy_nft_known *known;
 	size_t knowns;
 	struct log_limit complaint;
@@ -50,6 +53,7 @@ struct policy {
 	uv_work_t work;
 	struct compiled *next;
 	bool loading, putting;
+	bool closing; /* none begins any more */
 	int err;
 	struct diag *d;
 	void (*done)(void *arg, int err, const struct diag *d);
@@ -65,6 +69,11 @@ bool policy_takes(const struct policy *p, uint8_t family);
 int policy_gather(struct policy *p); /* once */
 /* Next hops may change: p->local's last part. */
 int policy_gather_gateways(struct policy *p);
+/* And so may links with link-local addresses. */
+int policy_gather_links(struct policy *p);
+/* What rules for suffixes look at of a name that is too long to be kept with
+ * an address: its last labels, less than size characters. */
+const char *policy_name_end(const char *name, size_t size);
 /* All changes of bindings that are told now become the sets' content in the
  * text. */
 int policy_gather_known(struct policy *p);
@@ -82,12 +91,14 @@ void policy_follow_peers(struct policy *p);
 
 /* ---- policy.c ---- */
 
+/* The tables can be changed again: what waited for that goes into the kernel,
+ * and then answers to where they are waited for. */
+void policy_commit_waiting(struct policy *p);
+
 int policy_open_programs(
     struct policy *p, const struct compiled *c, struct diag *d);
 int policy_open_dns(struct policy *p, const struct compiled *c, struct diag *d);
 int policy_find_ports(struct policy *p, struct diag *d);
 int policy_open_ports(struct policy *p, struct diag *d);
-/* For dns_forward: bindings' changes into the kernel. */
-bool policy_commit(void *p);
 
 #endif

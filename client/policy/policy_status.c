@@ -1,6 +1,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "core/base.h"
 #include "io/tunnel_status.h"
 #include "mark.h"
 #include "policy_state.h"
@@ -191,43 +192,150 @@ policy_json(struct policy *p)
 
 #define RULES_SHOWN 20
 #define RULE_TEXT_SHOWN 48
+#define LINES_SHOWN 10
+#define COLLISIONS_SHOWN 10
+
+static bool
+is_continuation(char c)
+{
+	return ((unsigned char)c & 0xc0) == 0x80;
+}
+
+/* A rule's text, cut to RULE_TEXT_SHOWN characters of UTF-8. */
+struct shown {
+	const char *text, *more;
+	size_t bytes, characters;
+};
+
+static struct shown
+shown(const json_t *rule)
+{
+	struct shown s = {tunnel_status_text(rule, "text", ""), "", 0, 0};
+
+	for (const char *at = s.text; *at != '\0'; at++) {
+		if (!is_continuation(*at)) {
+			if (s.characters == RULE_TEXT_SHOWN) {
+				s.more = "...";
+				s.characters += 3;
+				break;
+			}
+			s.characters++;
+		}
+		s.bytes++;
+	}
+	return s;
+}
+
+static bool
+has_flows(const json_t *rule)
+{
+	return tunnel_status_number(rule, "flows") > 0;
+}
+
+/* Numbers stand below each other. */
+static size_t
+widest(const json_t *list)
+{
+	size_t i, width = 0;
+	const json_t *o;
+
+	json_array_foreach(list, i, o)
+	{
+		size_t n = shown(o).characters;
+
+		if (has_flows(o) && n > width)
+			width = n;
+	}
+	return width;
+}
 
 static void
-print_rule(const json_t *o, FILE *to)
+print_rule(const json_t *o, size_t width, FILE *to)
 {
 	char bytes[TUNNEL_STATUS_TEXT_MAX], label[48] = "rule";
 	uint64_t line = tunnel_status_number(o, "line");
 	uint64_t last = tunnel_status_number(o, "last_line");
+	uint64_t flows = tunnel_status_number(o, "flows");
+	struct shown s = shown(o);
 
 	if (line > 0)
 		snprintf(label, sizeof(label), "line %" PRIu64, line);
 	if (last > line && line > 0)
 		snprintf(label, sizeof(label), "lines %" PRIu64 "-%" PRIu64,
 		    line, last);
-	tunnel_status_line(to, 2, label, "%.*s: %" PRIu64 " flows, %s",
-	    RULE_TEXT_SHOWN, tunnel_status_text(o, "text", ""),
-	    tunnel_status_number(o, "flows"),
+	tunnel_status_line(to, 2, label, "%.*s%s%*s %7" PRIu64 " flow%s %10s",
+	    (int)s.bytes, s.text, s.more,
+	    width > s.characters ? (int)(width - s.characters) : 0, "", flows,
+	    flows == 1 ? " " : "s",
 	    tunnel_status_bytes(tunnel_status_number(o, "bytes"), bytes));
 }
 
-/* Those that have decided something. */
+/* One that nothing has ever come to may be wrong, or stand too low. */
 static void
-print_rules(const json_t *list, FILE *to)
+print_unused(const json_t *list, FILE *to)
 {
-	size_t shown = 0, more = 0, i;
+	char lines[LINES_SHOWN * 24] = "";
+	size_t n = 0, at = 0, i;
 	const json_t *o;
 
 	json_array_foreach(list, i, o)
 	{
-		if (tunnel_status_number(o, "flows") == 0)
+		uint64_t line = tunnel_status_number(o, "line");
+
+		if (has_flows(o) || line == 0 || n++ >= LINES_SHOWN)
 			continue;
-		if (shown++ < RULES_SHOWN)
-			print_rule(o, to);
-		else
-			more++;
+		at += (size_t)snprintf(lines + at, sizeof(lines) - at,
+		    "%s%" PRIu64, at > 0 ? ", " : "", line);
 	}
-	if (more > 0)
-		tunnel_status_line(to, 2, "more", "%zu; --json has all", more);
+	if (n > LINES_SHOWN)
+		tunnel_status_line(to, 2, "no flow yet",
+		    "lines %s and %zu more", lines, n - LINES_SHOWN);
+	else if (n > 0)
+		tunnel_status_line(to, 2, "no flow yet", "line%s %s",
+		    n == 1 ? "" : "s", lines);
+}
+
+/* In the order of the file; those that have decided something. */
+static void
+print_rules(const json_t *list, FILE *to)
+{
+	size_t used = 0, width = widest(list), i;
+	const json_t *o;
+
+	json_array_foreach(list, i, o)
+	{
+		if (has_flows(o) && used++ < RULES_SHOWN)
+			print_rule(o, width, to);
+	}
+	if (used > RULES_SHOWN)
+		tunnel_status_line(to, 2, "more",
+		    "%zu rules with flows; --json has them all",
+		    used - RULES_SHOWN);
+	print_unused(list, to);
+}
+
+static const char *
+name_at(const json_t *o, size_t i)
+{
+	const json_t *name = json_array_get(json_object_get(o, "names"), i);
+
+	return json_is_string(name) ? json_string_value(name) : "?";
+}
+
+static int
+line_at(const json_t *o, size_t i)
+{
+	return (int)json_integer_value(
+	    json_array_get(json_object_get(o, "lines"), i));
+}
+
+static void
+print_collision(const json_t *o, FILE *to)
+{
+	tunnel_status_line(to, 2, "collision",
+	    "%s is %s (line %d) and %s (line %d): the first one wins",
+	    tunnel_status_text(o, "address", "?"), name_at(o, 0), line_at(o, 0),
+	    name_at(o, 1), line_at(o, 1));
 }
 
 static void
@@ -238,17 +346,12 @@ print_collisions(const json_t *list, FILE *to)
 
 	json_array_foreach(list, i, o)
 	{
-		const json_t *names = json_object_get(o, "names");
-		const json_t *lines = json_object_get(o, "lines");
-
-		tunnel_status_line(to, 2, "collision",
-		    "%s is %s (line %d) and %s (line %d): the first one wins",
-		    tunnel_status_text(o, "address", "?"),
-		    json_string_value(json_array_get(names, 0)),
-		    (int)json_integer_value(json_array_get(lines, 0)),
-		    json_string_value(json_array_get(names, 1)),
-		    (int)json_integer_value(json_array_get(lines, 1)));
+		if (i < COLLISIONS_SHOWN)
+			print_collision(o, to);
 	}
+	if (i > COLLISIONS_SHOWN)
+		tunnel_status_line(to, 2, "more",
+		    "%zu collisions; --json has them", i - COLLISIONS_SHOWN);
 }
 
 static void
@@ -257,34 +360,74 @@ print_programs(const json_t *list, FILE *to)
 	const json_t *o;
 	size_t i;
 
-	json_array_foreach(list, i, o) tunnel_status_line(to, 2, "program",
-	    "%s: %" PRIu64 " processes", tunnel_status_text(o, "program", "?"),
-	    tunnel_status_number(o, "processes"));
+	json_array_foreach(list, i, o)
+	{
+		uint64_t n = tunnel_status_number(o, "processes");
+
+		tunnel_status_line(to, 2, "program",
+		    "%s: %" PRIu64 " process%s",
+		    tunnel_status_text(o, "program", "?"), n,
+		    n == 1 ? "" : "es");
+	}
+}
+
+/* What should not be, where it was. */
+static void
+print_dns_trouble(const json_t *o, FILE *to)
+{
+	static const struct {
+		const char *key, *says;
+	} row[] = {
+	    {"refused_private", "private addresses left out of answers"},
+	    {"refused_v6", "IPv6 addresses left out: the tunnel has no IPv6"},
+	    {"refused_down", "questions refused while the relay was away"},
+	    {"refused_full", "questions refused: too many at a time"},
+	    {"timeouts", "questions without an answer"},
+	    {"malformed", "messages that make no sense"},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
+		uint64_t n = tunnel_status_number(o, row[i].key);
+
+		if (n > 0)
+			tunnel_status_line(
+			    to, 2, "DNS", "%" PRIu64 " %s", n, row[i].says);
+	}
 }
 
 static void
-print_dns(const json_t *o, FILE *to)
+print_dns(const json_t *policy, FILE *to)
 {
+	const json_t *o = json_object_get(policy, "dns");
+	uint64_t names = tunnel_status_number(policy, "names");
+	uint64_t addresses = tunnel_status_number(policy, "addresses");
+	uint64_t questions = tunnel_status_number(o, "questions");
+
 	if (!json_is_object(o))
 		return;
 	tunnel_status_line(to, 2, "DNS",
-	    "%" PRIu64 " questions, %" PRIu64 " through the tunnel, %" PRIu64
-	    " private addresses refused",
-	    tunnel_status_number(o, "questions"),
-	    tunnel_status_number(o, "through_tunnel"),
-	    tunnel_status_number(o, "refused_private"));
+	    "%" PRIu64 " question%s, %" PRIu64 " through the tunnel; %" PRIu64
+	    " name%s of rules, %" PRIu64 " address%s",
+	    questions, questions == 1 ? "" : "s",
+	    tunnel_status_number(o, "through_tunnel"), names,
+	    names == 1 ? "" : "s", addresses, addresses == 1 ? "" : "es");
+	print_dns_trouble(o, to);
 }
 
 static void
 print_ports(const json_t *o, FILE *to)
 {
+	uint64_t ports = tunnel_status_number(o, "ports");
+
 	if (!json_is_object(o))
 		return;
 	tunnel_status_line(to, 2, "ports",
-	    "TCP %" PRIu64 " of %" PRIu64 " in use, UDP %" PRIu64,
-	    tunnel_status_number(o, "used_tcp"),
-	    tunnel_status_number(o, "ports"),
-	    tunnel_status_number(o, "used_udp"));
+	    "%s: TCP %" PRIu64 " of %" PRIu64 ", UDP %" PRIu64 " of %" PRIu64,
+	    json_is_true(json_object_get(o, "own_ce"))
+		? "in use"
+		: "in use by flows that pass here",
+	    tunnel_status_number(o, "used_tcp"), ports,
+	    tunnel_status_number(o, "used_udp"), ports);
 }
 
 void
@@ -301,10 +444,11 @@ policy_print(const json_t *o, uint64_t now_s, FILE *to)
 	tunnel_status_line(to, 2, "relay", "%s",
 	    json_is_true(json_object_get(o, "live"))
 		? "answers"
-		: "does not answer: tunnel goes native, tunnel! is refused");
+		: "does not answer: new flows of tunnel stay on the line, "
+		  "those of tunnel! are refused");
 	print_rules(json_object_get(o, "rules"), to);
 	print_ports(json_object_get(o, "ports"), to);
-	print_dns(json_object_get(o, "dns"), to);
+	print_dns(o, to);
 	print_programs(json_object_get(o, "programs"), to);
 	print_collisions(json_object_get(o, "collisions"), to);
 }

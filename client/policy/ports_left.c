@@ -73,30 +73,45 @@ ports_list_fini(struct ports_list *l)
 
 /* ---- changes ---- */
 
-/* All of them, or as many as there is room for: a set that is full says what it
- * has to say. */
-static void
-apply(struct ports_changes *w, const struct hostfw_change *c, size_t n)
+/* Leave out what else would be added to a set that is full. */
+static size_t
+without(struct hostfw_change *c, size_t n, const char *set)
 {
-	int err = w->c->apply(w->c->arg, c, n);
+	size_t kept = 0;
 
-	if (err != UK_ELIMIT) {
-		w->err = err;
-		return;
-	}
-	w->full = true;
-	if (n == 1)
-		return;
-	apply(w, c, n / 2);
-	if (w->err == 0)
-		apply(w, c + n / 2, n - n / 2);
+	for (size_t i = 0; i < n; i++)
+		if (!c[i].add || strcmp(c[i].set, set) != 0)
+			c[kept++] = c[i];
+	return kept;
 }
 
+/* All of them, or as many as there is room for: a set that is full says what it
+ * has to say. Each refusal costs the loop's thread a wait for all of the
+ * kernel's readers: which change has no room is found by halving, and no other
+ * one for that set is tried. */
 static void
 flush(struct ports_changes *w)
 {
-	if (w->err == 0 && w->n > 0)
-		apply(w, w->item, w->n);
+	struct hostfw_change *c = w->item;
+	size_t step = w->n;
+
+	while (w->n > 0 && w->err == 0) {
+		size_t k = step < w->n ? step : w->n;
+		int err = w->c->apply(w->c->arg, c, k);
+
+		step = k > 1 ? k / 2 : 1;
+		if (err == 0) {
+			c += k;
+			w->n -= k;
+		} else if (err != UK_ELIMIT) {
+			w->err = err;
+		} else if (k == 1) {
+			w->full = true;
+			w->n = without(c + 1, w->n - 1, c->set);
+			step = w->n;
+			c++;
+		}
+	}
 	w->n = 0;
 }
 
@@ -170,7 +185,7 @@ ports_left_open(
 	err = find_slots(&p->slots, c);
 	if (err == 0)
 		err = c->mape != NULL
-			  ? ports_short_open(&p->few, &p->c, &p->slots)
+			  ? ports_short_open(&p->few, &p->c, &p->slots, d)
 			  : ports_used_open(&p->used, &p->c, &p->slots, d);
 	if (err < 0) {
 		ports_left_close(p);

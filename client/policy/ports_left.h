@@ -3,7 +3,8 @@
  * packets, at once and exactly; here they are emptied again, when the kernel's
  * connection tracking ends a flow. With our own CE: which destinations few
  * ports are left toward goes from its table into sets (policy_nft_short_set()),
- * ten times a second.
+ * ten times a second. What the CE had no port for before that is decided on
+ * anew with its next packet, such as a SYN sent again.
  *
  * In a short set 0.0.0.0 and port 0 stand for every destination; in that of UDP
  * for all but ports 53, 123 and 443, since those share the endpoint-independent

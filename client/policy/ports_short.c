@@ -2,15 +2,20 @@
 
 #include "client/mape/mape.h"
 #include "core/err.h"
+#include "host/flows.h"
 #include "io/clock.h"
 #include "io/log.h"
 #include "io/watch.h"
+#include "mark.h"
 #include "ports_slots.h"
 
 #define EVERY (UK_NS_PER_S / 10)
 /* Of one slot. A destination that is short has taken most of the set, so there
  * are few; but a rule may ask for more ports than there are. */
 #define MOST 8192
+/* Flows that are begun anew at once; the others' next packets are refused, too.
+ */
+#define WAITING_MOST 1024
 
 struct few {
 	uint16_t slot;
@@ -20,6 +25,8 @@ struct few {
 
 struct ports_short {
 	const struct ports_left_conf *c;
+	struct flows *flows;
+	uint64_t refused; /* as seen last */
 	struct watch *timer;
 	struct few *few;
 	size_t n;
@@ -93,6 +100,56 @@ settle(struct ports_short *p, int err)
 		    "PORTS-LEFT cannot follow the ports: %s", uk_strerror(err));
 }
 
+struct waiting {
+	const struct ports_short *p;
+	struct flow_tuple flow[WAITING_MOST];
+	size_t n;
+};
+
+static bool
+is_short(const struct ports_short *p, const struct flow_tuple *t)
+{
+	static const uint8_t any[4];
+	const uint64_t end[] = {ports_end(t->protocol, t->dst.b, t->dport),
+	    ports_end(t->protocol, any, t->dport),
+	    ports_end(t->protocol, any, 0)};
+
+	for (size_t i = 0; i < p->n; i++)
+		for (size_t k = 0; k < ARRAY_LEN(end); k++)
+			if (ports_list_find(&p->few[i].before, end[k]) != NULL)
+				return true;
+	return false;
+}
+
+static bool
+on_native(void *arg, const struct flow_entry *e)
+{
+	struct waiting *w = arg;
+
+	if (!e->answered && is_short(w->p, &e->original))
+		w->flow[w->n++] = e->original;
+	return w->n < ARRAY_LEN(w->flow);
+}
+
+/* Flows that were decided on before the sets knew, and that the CE had no port
+ * for any more, would wait in vain: they are forgotten, and with its next
+ * packet each is decided on anew. Of what has a port but no answer yet, TCP
+ * stays where it is, as its next packet opens nothing. */
+static void
+begin_anew(struct ports_short *p)
+{
+	uint64_t refused = mape_refused(p->c->mape);
+	struct waiting w = {.p = p};
+
+	if (refused == p->refused)
+		return;
+	p->refused = refused;
+	(void)flows_each(p->flows, FAMILY_V4, MARK_NATIVE, MARK_DECISION_MASK,
+	    on_native, &w);
+	for (size_t i = 0; i < w.n; i++)
+		(void)flows_delete(p->flows, &w.flow[i]);
+}
+
 static void
 look(void *arg)
 {
@@ -107,18 +164,27 @@ look(void *arg)
 		change(p, f, &w);
 	}
 	settle(p, ports_changes_end(&w));
+	if (!p->unsure)
+		begin_anew(p);
 	watch_after(p->timer, EVERY);
 }
 
 int
 ports_short_open(struct ports_short **out, const struct ports_left_conf *c,
-    const struct ports_slots *s)
+    const struct ports_slots *s, struct diag *d)
 {
 	struct ports_short *p = calloc(1, sizeof(*p));
+	int err;
 
 	if (p == NULL)
 		return UK_ENOMEM;
 	p->c = c;
+	p->refused = mape_refused(c->mape);
+	err = flows_open(&p->flows, d);
+	if (err < 0) {
+		ports_short_close(p);
+		return err;
+	}
 	p->few = calloc(s->n + 1, sizeof(*p->few));
 	p->timer = watch_timer(c->loop, look, p);
 	if (p->few == NULL || p->timer == NULL) {
@@ -145,6 +211,7 @@ ports_short_close(struct ports_short *p)
 		ports_list_fini(&p->few[i].now);
 		ports_list_fini(&p->few[i].before);
 	}
+	flows_close(p->flows);
 	free(p->few);
 	free(p);
 }

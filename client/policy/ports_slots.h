@@ -79,7 +79,7 @@ void ports_used_count(
 /* ports_short.c: with our own */
 struct ports_short;
 int ports_short_open(struct ports_short **out, const struct ports_left_conf *c,
-    const struct ports_slots *s);
+    const struct ports_slots *s, struct diag *d);
 void ports_short_close(struct ports_short *f);
 void ports_short_again(struct ports_short *f);
 

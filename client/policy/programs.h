@@ -52,13 +52,12 @@ int programs_follow(
     struct programs *p, const char *const *program, size_t n, struct diag *d);
 /* Everything is taken back: processes go to the cgroups they came from. */
 void programs_close(struct programs *p); /* NULL: no-op */
+/* Everything stays, as after kill -9. */
+void programs_leave(struct programs *p); /* NULL: no-op */
 
 /* The class of a name that is followed; CLASS_NONE: it is not. arg: a struct
  * programs. For policy_nft.class_of. */
 unsigned programs_class(void *arg, const char *program);
-
-/* Does this system have what it takes? Returns as programs_open(). */
-int programs_check(struct diag *d);
 
 /* For `ukai run`: make the calling process (pid, of whom the control socket
  * knows that it is root) and all its children members of the class. Returns 0;

@@ -678,19 +678,11 @@ programs_close(struct programs *p)
 	programs_free(p);
 }
 
-int
-programs_check(struct diag *d)
+void
+programs_leave(struct programs *p)
 {
-	int root, r = cgroup_open(&root, d);
-
-	if (r < 0)
-		return r;
-	close(root);
-	r = sock_class_bpf_load(CLASS_RUN);
-	if (r < 0)
-		return tell_no_bpf(r, d);
-	close(r);
-	return 0;
+	if (p != NULL)
+		programs_free(p);
 }
 
 /* ---- ukai run ---- */

@@ -1,7 +1,7 @@
 /* rule_list: the file that a RULE-SET names. Public lists have many forms;
  * here each line is taken for itself, whichever it has:
  *
- *   192.0.2.0/24, 2001:db8::1          an address or prefix
+ *   192.0.2.0/24, 2001:db8::1          addresses and prefixes
  *   example.com                        this name alone
  *   .example.com, +.example.com, *.example.com   the name and all below it
  *   DOMAIN-SUFFIX,example.com[,...]    as in a policy; what is behind the
@@ -10,7 +10,13 @@
  *   0.0.0.0 example.com                hosts files: these names
  *   domain:x, full:x, keyword:x        v2fly; attributes (@x) are ignored
  *   ||example.com^                     adblock
- *   server=/example.com/..., address=/example.com/...   dnsmasq
+ *   server=/example.com/...            dnsmasq, also address=, local=, ipset=,
+ *                                      nftset=; AdGuard Home's [/.../]
+ *   add x 192.0.2.0/24                 ipset; RouterOS's add address=
+ *
+ * Two things depend on the whole file: where there is a line of v2fly's, a bare
+ * name is meant with all below it; where there is one with "||", lines that we
+ * cannot follow are what such filters are full of, and are left out.
  *
  * Pure. */
 #ifndef UKAI_POLICY_RULE_LIST_H

@@ -26,20 +26,18 @@ reserve(void *items, size_t n, size_t more, size_t *cap, size_t size)
 
 int
 rules_build_init(
-    struct rules_build *b, const char *name, const char *text, size_t len)
+    struct rules_build *b, const char *name, char *text, size_t len)
 {
 	static const struct rule_conditions none;
 	struct rules *r = calloc(1, sizeof(*r));
 	uint32_t at;
 
 	*b = (struct rules_build){.r = r};
-	if (r == NULL)
+	if (r == NULL) {
+		free(text);
 		return UK_ENOMEM;
-	r->text = malloc(len + 1);
-	if (r->text == NULL)
-		goto free_build;
-	memcpy(r->text, text, len);
-	r->text[len] = 0;
+	}
+	r->text = text;
 	r->text_len = len;
 	if (rules_build_name(b, &at, "", 0) < 0 ||
 	    rules_build_condition(b, &at, &none, NULL) < 0 ||
@@ -164,15 +162,18 @@ _Static_assert(sizeof(struct rule_conditions) ==
 		   12 + 2 * sizeof(struct ip_prefix) +
 		       2 * RULE_PORT_RANGES * sizeof(struct rule_ports),
     "rule_conditions has no padding");
+_Static_assert(sizeof(struct rule_conditions) % 4 == 0, "it is whole words");
 
-/* FNV-1a. */
+/* FNV-1a, but for the size of its steps. */
 static uint64_t
-hash_bytes(uint64_t h, const void *bytes, size_t len)
+hash_condition_words(const struct rule_conditions *c)
 {
-	const unsigned char *b = bytes;
+	uint64_t h = UINT64_C(0xcbf29ce484222325);
+	uint32_t word[sizeof(*c) / 4];
 
-	for (size_t i = 0; i < len; i++)
-		h = (h ^ b[i]) * UINT64_C(0x100000001b3);
+	memcpy(word, c, sizeof(word));
+	for (size_t i = 0; i < ARRAY_LEN(word); i++)
+		h = (h ^ word[i]) * UINT64_C(0x100000001b3);
 	return h;
 }
 
@@ -180,11 +181,12 @@ static uint64_t
 hash_condition(const struct rule_conditions *c, const char *process)
 {
 	struct rule_conditions bare = *c;
-	uint64_t h = UINT64_C(0xcbf29ce484222325);
+	uint64_t h;
 
 	bare.process = 0;
-	h = hash_bytes(h, &bare, sizeof(bare));
-	h = hash_bytes(h, process, strlen(process));
+	h = hash_condition_words(&bare);
+	for (size_t i = 0; process[i] != 0; i++)
+		h = (h ^ (unsigned char)process[i]) * UINT64_C(0x100000001b3);
 	return h ^ h >> 32;
 }
 

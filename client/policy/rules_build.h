@@ -13,10 +13,10 @@ struct rules_build {
 	size_t condition_slots;
 };
 
-/* r gets a copy of the text, and what stands at every index 0. Returns 0;
- * UK_ENOMEM: nothing is left to free. */
+/* r gets what stands at every index 0, and the text, which is malloc'ed and
+ * taken in each case. Returns 0; UK_ENOMEM: nothing is left to free. */
 int rules_build_init(
-    struct rules_build *b, const char *name, const char *text, size_t len);
+    struct rules_build *b, const char *name, char *text, size_t len);
 /* What was built, in as little memory as it needs; b is empty afterwards. */
 struct rules *rules_build_take(struct rules_build *b);
 void rules_build_fini(struct rules_build *b); /* also after take */
@@ -31,5 +31,10 @@ int rules_build_name(
 int rules_build_condition(struct rules_build *b, uint32_t *at,
     const struct rule_conditions *c, const char *process);
 int rules_build_file(struct rules_build *b, uint32_t *at, const char *path);
+
+/* rules_parse() of a text that is malloc'ed and taken in each case. */
+int rules_parse_taken(struct rules **out, const char *name, char *text,
+    size_t len, const struct rules_reader *reader, enum rules_os os,
+    struct diag *d);
 
 #endif

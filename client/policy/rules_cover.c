@@ -32,6 +32,7 @@ struct rules_cover {
 	const struct rules *r;
 	struct slot *slot;
 	size_t mask;
+	bool *asked; /* by condition: has a rule before it? */
 	/* Lengths of prefixes that there are: [source][IPv6][bits]. */
 	bool length[2][2][129];
 	struct port_map *ports; /* destination, source */
@@ -346,6 +347,7 @@ rules_cover_add(struct rules_cover *c, uint32_t rule)
 {
 	const struct rule *u = &c->r->rule[rule];
 
+	c->asked[u->conditions] = true;
 	for (uint32_t i = 0; i < u->entries; i++)
 		add_entry(c, rule, u->first + i);
 }
@@ -365,7 +367,8 @@ rules_cover_new(struct rules_cover **out, const struct rules *r)
 	c->r = r;
 	c->mask = slots - 1;
 	c->slot = calloc(slots, sizeof(*c->slot));
-	if (c->slot == NULL) {
+	c->asked = calloc(r->conditions, sizeof(*c->asked));
+	if (c->slot == NULL || c->asked == NULL) {
 		rules_cover_free(c);
 		*out = NULL;
 		return UK_ENOMEM;
@@ -379,6 +382,7 @@ rules_cover_free(struct rules_cover *c)
 	if (c == NULL)
 		return;
 	free(c->slot);
+	free(c->asked);
 	free(c->ports);
 	free(c->pair);
 	free(c->keyword);
@@ -393,6 +397,8 @@ covers(const struct rules_cover *c, const struct rule_entry *e,
 {
 	struct key k = {.e = e, .condition = condition};
 
+	if (!c->asked[condition])
+		return false;
 	switch ((enum rule_type)e->type) {
 	case RULE_IP_CIDR:
 	case RULE_SRC_IP_CIDR:

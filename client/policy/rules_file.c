@@ -9,6 +9,8 @@
 #include "core/err.h"
 #include "host/os_err.h"
 
+#include "rules_build.h"
+
 #ifdef _WIN32
 #define OPEN_FLAGS (O_RDONLY | O_BINARY)
 #else
@@ -107,7 +109,5 @@ rules_load(
 	err = read_file(NULL, path, &text, &len, d);
 	if (err < 0)
 		return err;
-	err = rules_parse(out, path, text, len, &reader, os, d);
-	free(text);
-	return err;
+	return rules_parse_taken(out, path, text, len, &reader, os, d);
 }

@@ -54,11 +54,14 @@ check_commas(struct line *l)
 static int
 split(struct line *l)
 {
-	struct conf_span rest = *l->whole, item;
+	struct conf_span rest = *l->whole, item, place = *l->whole;
+	const char *zero = memchr(place.s, 0, place.len);
 
-	if (memchr(l->whole->s, 0, l->whole->len) != NULL)
-		return conf_error(l->d, l->whole,
+	if (zero != NULL) {
+		place.column += (unsigned)(zero - place.s);
+		return conf_error(l->d, &place,
 		    "a zero byte stands here; save the file as UTF-8 text");
+	}
 	if (check_commas(l) < 0)
 		return UK_EINVAL;
 	while (conf_span_item(&rest, &item)) {
@@ -79,6 +82,7 @@ error_type(const struct line *l)
 	const char *near = rules_word_near_type(w);
 	int foreign = rules_word_foreign(w);
 	struct conf_span first = *w;
+	enum rule_target target;
 	enum rule_type t;
 
 	if (foreign >= 0)
@@ -95,9 +99,10 @@ error_type(const struct line *l)
 		return conf_error(l->d, w,
 		    "fields are separated by commas: %s,VALUE,TARGET",
 		    rule_type_name(t));
-	if (l->n == 1 && near == NULL)
+	if (near == NULL &&
+	    (l->n == 1 || rules_word_target(&target, &l->field[0])))
 		return conf_error(l->d, w,
-		    "\"%.*s\" is no rule; a rule is TYPE,VALUE,TARGET, as "
+		    "\"%.*s\" begins no rule; a rule is TYPE,VALUE,TARGET, as "
 		    "DOMAIN-SUFFIX,example.com,tunnel",
 		    CONF_WORD(w));
 	return conf_error(l->d, w, "unknown type \"%.*s\"%s%s%s", CONF_WORD(w),
@@ -406,6 +411,11 @@ error_condition(const struct line *l, const struct conf_span *f,
 		return conf_error(l->d, f,
 		    "unknown condition \"%.*s\"; did you mean %s=?",
 		    CONF_WORD(f), near);
+	if (name->len > 0 && name->s[0] >= '0' && name->s[0] <= '9')
+		return conf_error(l->d, f,
+		    "\"%.*s\" is no condition; several ports stand behind one "
+		    "\"=\", as dport=80/443",
+		    CONF_WORD(f));
 	return conf_error(l->d, f,
 	    "unknown condition \"%.*s\"; known: proto=, dport=, sport=, src=, "
 	    "dst=, process=, uid=",

@@ -151,13 +151,13 @@ static int
 take_lines(struct parser *p)
 {
 	const struct rules *r = p->b.r;
+	const char *what = rules_text_foreign(r->text, r->text_len);
 	struct conf_span line;
 	struct rules_text t;
 	int err = 0;
 
-	if (rules_text_is_utf16(r->text, r->text_len)) {
-		diag_add(p->d, DIAG_ERROR, 1, 1,
-		    "this is UTF-16; save it as UTF-8 text");
+	if (what != NULL) {
+		diag_add(p->d, DIAG_ERROR, 1, 1, "this is %s", what);
 		return 0;
 	}
 	rules_text_init(&t, r->text, r->text_len);
@@ -194,8 +194,8 @@ cut_behind_default(struct parser *p)
 	if (more == 0)
 		return;
 	if (more > 1)
-		snprintf(others, sizeof(others), ", nor do %zu more rules",
-		    more - 1);
+		snprintf(others, sizeof(others), ", nor %s %zu more rule%s",
+		    more == 2 ? "does" : "do", more - 1, more == 2 ? "" : "s");
 	diag_add(p->d, DIAG_WARNING, r->rule[p->rules].line, 1,
 	    "never decides%s: the DEFAULT of line %u takes everything", others,
 	    r->rule[p->rules - 1].line);
@@ -204,7 +204,7 @@ cut_behind_default(struct parser *p)
 }
 
 int
-rules_parse(struct rules **out, const char *name, const char *text, size_t len,
+rules_parse_taken(struct rules **out, const char *name, char *text, size_t len,
     const struct rules_reader *reader, enum rules_os os, struct diag *d)
 {
 	struct parser p = {.name = name, .reader = reader, .os = os, .d = d};
@@ -212,12 +212,6 @@ rules_parse(struct rules **out, const char *name, const char *text, size_t len,
 	int err;
 
 	*out = NULL;
-	/* Places in it have 32 bits. */
-	if (len > RULES_FILE_MAX) {
-		diag_error(
-		    d, "%s: larger than %u MiB", name, RULES_FILE_MAX >> 20);
-		return UK_EINVAL;
-	}
 	err = rules_build_init(&p.b, name, text, len);
 	if (err < 0)
 		return err;
@@ -234,4 +228,24 @@ rules_parse(struct rules **out, const char *name, const char *text, size_t len,
 		*out = rules_build_take(&p.b);
 	rules_build_fini(&p.b);
 	return err;
+}
+
+int
+rules_parse(struct rules **out, const char *name, const char *text, size_t len,
+    const struct rules_reader *reader, enum rules_os os, struct diag *d)
+{
+	char *copy;
+
+	*out = NULL;
+	/* Places in it have 32 bits. */
+	if (len > RULES_FILE_MAX) {
+		diag_error(
+		    d, "%s: larger than %u MiB", name, RULES_FILE_MAX >> 20);
+		return UK_EINVAL;
+	}
+	copy = malloc(len + 1);
+	if (copy == NULL)
+		return UK_ENOMEM;
+	memcpy(copy, text, len);
+	return rules_parse_taken(out, name, copy, len, reader, os, d);
 }

@@ -1,9 +1,10 @@
 /* rules_text: policies and lists as lines. LF or CRLF, a byte order mark, no
- * end of the last line: all the same. A comment begins with "#", "//" or ";"
- * where a line does, or with "#" or "//" behind a blank. Pure: lines point into
- * the text. */
+ * end of the last line: all the same. A comment begins with "#", "//" or ";",
+ * where a line does or behind a blank. Pure: lines point into the text. */
 #ifndef UKAI_POLICY_RULES_TEXT_H
 #define UKAI_POLICY_RULES_TEXT_H
+
+#include <string.h>
 
 #include "core/conf_lex.h"
 
@@ -21,7 +22,20 @@ bool rules_text_next(struct rules_text *t, struct conf_span *line);
 /* Without the blanks around it. */
 void rules_text_trim(struct conf_span *s);
 
-/* Windows' editors call UTF-16 "Unicode". */
-bool rules_text_is_utf16(const char *text, size_t len);
+/* Here for speed: a list's line is compared with many beginnings. */
+static inline bool
+rules_text_begins(const struct conf_span *s, const char *with)
+{
+	size_t len = strlen(with);
+
+	return s->len >= len && memcmp(s->s, with, len) == 0;
+}
+
+/* Cut n bytes, which must be there, off its beginning, and blanks behind. */
+void rules_text_skip(struct conf_span *s, size_t n);
+
+/* What the file is instead of lines of UTF-8, and what to do, in half a
+ * sentence; NULL: it may be lines. */
+const char *rules_text_foreign(const char *text, size_t len);
 
 #endif

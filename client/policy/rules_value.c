@@ -208,6 +208,26 @@ wrong_ports(const struct conf_span *v, struct rules_note *n)
 	    CONF_WORD(v));
 }
 
+/* As Surge writes it: ">=50000", "<1024". */
+static bool
+compared_ports(struct rule_ports *p, const struct conf_span *v)
+{
+	bool equal = v->len > 1 && v->s[1] == '=';
+	uint16_t port;
+
+	if (v->len == 0 || (v->s[0] != '<' && v->s[0] != '>') ||
+	    !port_number(&port, v->s + 1 + equal, v->len - 1 - equal))
+		return false;
+	*p = (struct rule_ports){1, UINT16_MAX};
+	if (v->s[0] == '<' && (equal || port > 1))
+		p->last = (uint16_t)(port - !equal);
+	else if (v->s[0] == '>' && (equal || port < UINT16_MAX))
+		p->first = (uint16_t)(port + !equal);
+	else
+		return false;
+	return true;
+}
+
 int
 rules_value_ports(
     struct rule_ports *p, const struct conf_span *v, struct rules_note *n)
@@ -216,6 +236,8 @@ rules_value_ports(
 	size_t len = dash != NULL ? (size_t)(dash - v->s) : v->len;
 	struct rule_ports r;
 
+	if (compared_ports(p, v))
+		return 0;
 	if (!port_number(&r.first, v->s, len))
 		return wrong_ports(v, n);
 	r.last = r.first;
@@ -412,6 +434,14 @@ wrong_name(const struct conf_span *v, struct rules_note *n)
 		    "\"%.*s\": for a name and all below it write "
 		    "DOMAIN-SUFFIX,%s",
 		    CONF_WORD(v), name);
+	if (v->len >= DOMAIN_NAME_MAX)
+		return wrong(n, "a name of %zu bytes; none has more than %d",
+		    v->len, DOMAIN_NAME_MAX - 1);
+	if (has(v, "\uff0c"))
+		return wrong(n,
+		    "\"%.*s\": a full-width comma; fields are separated by the "
+		    "comma \",\"",
+		    CONF_WORD(v));
 	if (has(v, "*") || has(v, "?"))
 		return wrong(n,
 		    "\"%.*s\": wildcards have no meaning; use DOMAIN-SUFFIX or "

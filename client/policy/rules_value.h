@@ -21,7 +21,7 @@ struct rules_note {
  * n->why. n begins as zeros. */
 int rules_value_prefix(
     struct ip_prefix *p, const struct conf_span *v, struct rules_note *n);
-/* "443", "8000-8080" */
+/* "443", "8000-8080", ">=1024" */
 int rules_value_ports(
     struct rule_ports *p, const struct conf_span *v, struct rules_note *n);
 /* "tcp/udp" */

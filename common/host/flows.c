@@ -124,6 +124,7 @@ take_tuple(
 	take_addr(&t->src, ct, s->src4, s->src6);
 	take_addr(&t->dst, ct, s->dst4, s->dst6);
 	t->protocol = nfct_get_attr_u8(ct, s->l4);
+	t->zone = nfct_get_attr_u16(ct, ATTR_ZONE);
 	if (is_icmp(t->protocol)) {
 		t->sport = ntohs(nfct_get_attr_u16(ct, ATTR_ICMP_ID));
 		t->dport =
@@ -171,7 +172,7 @@ put_header(
 	return h;
 }
 
-/* Append the tuple, and nothing else, as CTA_TUPLE_ORIG or CTA_TUPLE_REPLY.
+/* Append the tuple, and its zone, as CTA_TUPLE_ORIG or CTA_TUPLE_REPLY.
  * The library puts a first direction into every message, and the kernel looks
  * at that one when there are two; but both are of one form. Without any the
  * kernel would take a removal for that of everything: so it is looked for.
@@ -196,6 +197,8 @@ put_which(struct nlmsghdr *h, uint16_t which, const struct flow_tuple *t)
 	    mnl_attr_get_type(a) != CTA_TUPLE_ORIG)
 		return -EINVAL;
 	a->nla_type = NLA_F_NESTED | which;
+	if (t->zone != 0)
+		mnl_attr_put_u16(h, CTA_ZONE, htons(t->zone));
 	return 0;
 }
 

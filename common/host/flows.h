@@ -12,6 +12,7 @@ struct flow_tuple {
 	struct ip_addr src, dst;
 	uint16_t sport, dport;
 	uint8_t protocol; /* IPPROTO_* */
+	uint16_t zone; /* of connection tracking; 0: the usual one */
 };
 
 struct flow_entry {

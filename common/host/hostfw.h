@@ -77,6 +77,10 @@ int hostfw_elements_each(struct hostfw *h, const char *table, const char *set,
     bool (*visit)(
 	void *arg, const uint8_t *key, size_t key_len, const char *comment),
     void *arg);
+/* Visit the tables "inet" of this network namespace, whoever's they are; owned:
+ * a socket owns it. As above, but for UK_ENOENT. */
+int hostfw_tables_each(struct hostfw *h,
+    bool (*visit)(void *arg, const char *table, bool owned), void *arg);
 /* Visit the names of a table's sets and maps, but not of those that stand in
  * rules only. As above. */
 int hostfw_sets_each(struct hostfw *h, const char *table,

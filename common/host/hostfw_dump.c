@@ -134,6 +134,60 @@ hostfw_elements_each(struct hostfw *h, const char *table, const char *set,
 	return ask(h, table, q, elements_visit, &w);
 }
 
+static const char *
+text_of(const struct nlattr *a)
+{
+	return mnl_attr_validate(a, MNL_TYPE_NUL_STRING) < 0
+		   ? NULL
+		   : mnl_attr_get_str(a);
+}
+
+struct table_walk {
+	bool (*visit)(void *arg, const char *table, bool owned);
+	void *arg;
+	bool stopped;
+};
+
+struct table {
+	const char *name;
+	bool owned;
+};
+
+static int
+table_attr(const struct nlattr *a, void *arg)
+{
+	struct table *t = arg;
+
+	if (mnl_attr_get_type(a) == NFTA_TABLE_NAME)
+		t->name = text_of(a);
+	else if (mnl_attr_get_type(a) == NFTA_TABLE_OWNER)
+		t->owned = true;
+	return MNL_CB_OK;
+}
+
+static void
+table_visit(void *arg, const struct nlmsghdr *h)
+{
+	struct table_walk *w = arg;
+	struct table t = {.name = NULL};
+
+	mnl_attr_parse(h, sizeof(struct nfgenmsg), table_attr, &t);
+	if (t.name != NULL && !w->stopped)
+		w->stopped = !w->visit(w->arg, t.name, t.owned);
+}
+
+int
+hostfw_tables_each(struct hostfw *h,
+    bool (*visit)(void *arg, const char *table, bool owned), void *arg)
+{
+	_Alignas(struct nlmsghdr) uint8_t buf[NFT_TALK_REQUEST_SIZE];
+	struct nlmsghdr *q = nft_talk_put(buf, NFT_MSG_GETTABLE, NLM_F_DUMP, 0);
+	struct table_walk w = {.visit = visit, .arg = arg};
+	int r = nft_talk_ask(&h->talk, q, table_visit, &w);
+
+	return r < 0 ? os_err(-r) : 0;
+}
+
 struct set_walk {
 	bool (*visit)(void *arg, const char *set);
 	void *arg;
@@ -146,14 +200,6 @@ struct named {
 	bool anonymous;
 	uint64_t packets, bytes;
 };
-
-static const char *
-text_of(const struct nlattr *a)
-{
-	return mnl_attr_validate(a, MNL_TYPE_NUL_STRING) < 0
-		   ? NULL
-		   : mnl_attr_get_str(a);
-}
 
 static int
 set_attr(const struct nlattr *a, void *arg)

@@ -31,7 +31,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	int err;
 
 	diag_init(&d, "p");
-	UK_ASSERT(rules_build_init(&b, "p", "", 0) == 0);
+	UK_ASSERT(rules_build_init(&b, "p", NULL, 0) == 0);
 	err = rule_list_parse(&list, (const char *)data, size);
 	UK_ASSERT((err < 0) == (d.errors > 0));
 	use(b.r);

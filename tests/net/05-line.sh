@@ -288,6 +288,7 @@ up_and_down()
 	check "nothing is left behind" unchanged
 	check "down again" "$line" down
 	check "a wrong option is refused" refuses "$line" up --gateway nat
+	check "and another one" refuses "$line" up --lan-behind vps
 	mkdir -p "$work/broken/tests"
 	# shellcheck disable=SC2016 # for the inner script
 	printf '#!/bin/sh\ncase "$*" in *--ports) exec %s "$@" ;; esac\n%s\n' \
@@ -435,9 +436,13 @@ flows_in_turn()
 two_lines()
 {
 	check "a second line beside this one" \
-		env UKAI_LINE_PREFIX=ukt05b "$line" up
+		env UKAI_LINE_PREFIX=ukt05b "$line" up --lan-behind pc
 	check "it works" env UKAI_LINE_PREFIX=ukt05b "$line" enter pc \
 		ping -c 1 -W 2 198.51.100.10
+	check "lan behind pc: to srv" env UKAI_LINE_PREFIX=ukt05b "$line" \
+		enter lan ping -c 1 -W 2 -t 5 198.51.100.10
+	check "one more hop than without" refuses env UKAI_LINE_PREFIX=ukt05b \
+		"$line" enter lan ping -c 1 -W 1 -t 4 198.51.100.10
 	check "it goes" env UKAI_LINE_PREFIX=ukt05b "$line" down
 	check "the first one still works" pc ping -c 1 -W 2 198.51.100.10
 }

@@ -24,13 +24,13 @@ lan=/run/netns/$pc
 work=$(mktemp -d "/tmp/ukt17.XXXXXX")
 # shellcheck source=tests/net/checks
 . "$here/checks"
-hold_pid='' try_pid=''
+hold_pid='' try_pid='' echo_pid=''
 
 cleanup()
 {
 	local ns pid
 
-	for pid in $hold_pid $try_pid; do
+	for pid in $hold_pid $try_pid $echo_pid; do
 		kill -9 "$pid" 2>/dev/null
 	done
 	for ns in "$host" "$pc" "$inet" "$vps"; do
@@ -190,7 +190,7 @@ topology || {
 
 seed=${UKAI_SEED:-17}
 check "flows go where the matcher says (seed $seed)" \
-    on_host "$probe" diff "$seed" "${UKAI_POLICIES:-60}" 60 "$lan"
+    on_host "$probe" diff "$seed" "${UKAI_POLICIES:-120}" 60 "$lan"
 grep "disagree" "$work/out"
 
 # ---- a policy by hand ----
@@ -342,6 +342,68 @@ check "it is refused" later "nowhere - EPERM" again
 released
 end_try
 
+# TCP from before anything was tracked: what is seen of it first is no SYN, and
+# another source would end it.
+on_host nft delete table inet track
+ip -n "$inet" addr add 198.51.100.50/32 dev lo
+cat >"$work/echo.py" <<-'EOF'
+	import socket
+	s = socket.create_server(("198.51.100.50", 9000))
+	print("ready", flush=True)
+	while True:
+	    c, _ = s.accept()
+	    while data := c.recv(100):
+	        c.sendall(data)
+EOF
+cat >"$work/talk.py" <<-'EOF'
+	import errno, socket, sys
+	s = socket.create_connection(("198.51.100.50", 9000), 10)
+	print("ready", flush=True)
+	for line in sys.stdin:
+	    try:
+	        s.sendall(line.encode())
+	        print(s.recv(100).decode().strip(), flush=True)
+	    except OSError as e:
+	        print(errno.errorcode.get(e.errno, e), flush=True)
+EOF
+
+ready()
+{
+	read -r -t 20 said <&"$1" && [ "$said" = ready ]
+}
+
+connected()
+{
+	coproc TRY { exec ip netns exec "$host" /usr/bin/python3 \
+	    "$work/talk.py" 2>"$work/talk.err"; }
+	try_pid=$TRY_PID
+	exec {to_try}>&"${TRY[1]}" {from_try}<&"${TRY[0]}"
+	ready "$from_try"
+}
+
+strict() { echo 'IP-CIDR,198.51.100.0/24,tunnel!'; }
+
+coproc ECHO { exec ip netns exec "$inet" /usr/bin/python3 "$work/echo.py" \
+    2>"$work/echo.err"; }
+# shellcheck disable=SC2153
+echo_pid=$ECHO_PID
+exec {from_echo}<&"${ECHO[0]}"
+check "a server" ready "$from_echo"
+check "a connection before the policy" connected
+check "the policy comes" hold < <(mixed)
+check "the connection goes on" later hello hello
+released
+end_try
+check "another connection before" connected
+check "a policy that wants it in the tunnel alone" hold < <(strict)
+check "the connection is reset, and not sent by the line" \
+    later ECONNRESET hello
+released
+end_try
+kill "$echo_pid"
+wait "$echo_pid" 2>/dev/null
+echo_pid=''
+
 # ---- PORTS-LEFT ----
 
 few()
@@ -355,13 +417,13 @@ few()
 	EOF
 }
 
-# 7 left after three of ten, ...: used while 4 are left.
+# fills L4: 7 left after three of ten, ...: used while 4 are left.
 fills()
 {
 	local i
 
 	for i in 1 2 3 4 5 6 7; do
-		says line flow own udp "203.0.113.$i" 9 || return
+		says line flow own "$1" "203.0.113.$i" 9 || return
 	done
 }
 
@@ -370,12 +432,34 @@ check "private destinations use none" says line flow own udp 10.1.2.3 9
 check "nor does what a later rule refuses" \
     says nowhere flow own udp 203.0.113.1 443
 check "nor does IPv6" says line flow own udp 2001:db8:ab::9 9
-check "flows go native while enough are left" fills
+check "flows go native while enough are left" fills udp
 check "then one spills" says "tunnel 10.66.0.2" flow own udp 203.0.113.1 9
 check "and so does one of the LAN" says tunnel flow lan udp 203.0.113.1 9
 check "what runs is left alone" says line flow own udp 203.0.113.1 80
 check "TCP is counted apart" says line flow own tcp 203.0.113.1 9
 check "hits of the rule" says "2 " count 2
+released
+
+# The one that holds later stands first, and decides when it does.
+levels()
+{
+	cat <<-'EOF'
+		DST-PORT,80,native
+		PORTS-LEFT,<2,block
+		PORTS-LEFT,<4,tunnel
+		DEFAULT,native
+	EOF
+}
+
+check "two rules about ports" hold ports=10 < <(levels)
+check "flows go native" fills tcp
+check "then they spill" says tunnel flow own tcp 203.0.113.1 9
+check "others are counted apart" fills udp
+check "what is native before them uses one more" \
+    says line flow own udp 203.0.113.1 80
+check "and one more" says line flow own udp 203.0.113.2 80
+check "the first one holds now as well" \
+    says "nowhere - EPERM" flow own udp 203.0.113.1 9
 released
 
 # ---- DNS ----
@@ -388,6 +472,8 @@ check "our own questions go where the policy says" \
     says line flow own udp 203.0.113.1 53 0 ff0000
 check "into the tunnel, too" \
     says tunnel flow own udp 198.51.100.1 53 0 ff0000
+check "who asks for the tunnel asks through it" \
+    says tunnel flow own udp 203.0.113.1 53 0 1000000
 released
 
 exit "$failed"

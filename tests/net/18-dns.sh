@@ -95,6 +95,12 @@ DOMAIN-SUFFIX,soft.test,tunnel
 DOMAIN-SUFFIX,tail.test,tunnel!
 DOMAIN-SUFFIX,bad.test,block
 DOMAIN,ahead.example,native
+DOMAIN,big.ahead.test,tunnel
+DEFAULT,native
+RULES
+cat >"$work/other" <<'RULES'
+DOMAIN-SUFFIX,new.test,tunnel!
+DOMAIN,ahead.example,native
 DEFAULT,native
 RULES
 
@@ -145,7 +151,9 @@ same "browsers are told to use plain DNS" \
     "$(ask 198.51.100.1 use-application-dns.net A)" "NXDOMAIN "
 same "a dead server is told of at once" \
     "$(ask 198.51.100.3 a.example A)" "SERVFAIL "
-same "also over TCP" "$(ask 198.51.100.3 a.example A +tcp)" "SERVFAIL "
+ask 198.51.100.3 a.example A +tcp >/dev/null
+check "over TCP by the end of the connection" \
+    grep -q 'end of file\|connection reset' "$work/dig"
 same "lies with another id or name are not believed" \
     "$(ask 198.51.100.1 wrongid.example A)" "NOERROR 192.0.2.1 "
 same "garbage is no answer" "$(ask 198.51.100.1 garbage.example A +time=1)" ""
@@ -163,6 +171,15 @@ same "one name after another on one connection" \
 
 # ---- names of rules ----
 
+told_has()
+{
+	say p told
+	case $answer in $1) ;; *) return 1 ;; esac
+}
+
+check "names of the policy are asked for at start" \
+    until_true grep -q -x 'tcp big.ahead.test 1' "$work/lab9"
+check "what is truncated by TCP" until_true told_has "*:198.18.0.199*"
 say p told
 same "names of rules go to the tunnel's server" \
     "$(ask 198.51.100.1 a.only.test A)" "NOERROR 192.0.2.9 "
@@ -272,10 +289,70 @@ say p stats
 check "they were forwarded" [ "$(field questions)" -gt 2000 ]
 same "nor of TCP" "$(ask 198.51.100.2 e.example A +tcp)" "NOERROR 192.0.2.2 "
 
+# crowd N: that many connections that ask nothing, until its input ends
+crowd()
+{
+	in_ns "$c" timeout 20 python3 -c '
+import socket, sys
+held = [socket.create_connection(("198.51.100.2", 53), 5)
+    for i in range(int(sys.argv[1]))]
+print("all", flush=True)
+sys.stdin.read()
+gone = 0
+for s in held:
+    s.settimeout(0.01)
+    try:
+        gone += s.recv(1) == b""
+    except TimeoutError:
+        pass
+print("gone", gone)' "$1"
+}
+mkfifo "$work/crowd"
+crowd 70 <"$work/crowd" >"$work/crowd.out" 2>&1 &
+late=$!
+exec 7>"$work/crowd"
+until_true grep -q all "$work/crowd.out"
+same "70 idle connections keep nobody out" \
+    "$(ask 198.51.100.2 e.example A +tcp)" "NOERROR 192.0.2.2 "
+exec 7>&-
+wait "$late"
+same "the oldest went: 64 are kept" "$(tail -1 "$work/crowd.out")" "gone 7"
+
+# ---- another policy, another resolv.conf ----
+
+same "before: a name without a rule" \
+    "$(ask 198.51.100.1 a.new.test AAAA)" "NOERROR 2001:db8::1 "
+echo "nameserver 198.51.100.2" >"/etc/netns/$c/resolv.conf"
+say p "follow $work/other"
+is "another policy" ok
+check "its names are asked for, where resolv.conf says now" \
+    until_true grep -q -x 'udp ahead.example 28' "$work/lab2"
+same "its rules hold" "$(ask 198.51.100.1 a.new.test AAAA)" "NOERROR "
+same "the old ones do not" "$(ask 198.51.100.1 a.only.test AAAA)" \
+    "NOERROR 2001:db8::1 "
+
 # ---- when we are killed ----
 
+# One socket that asks whenever it is told to.
+mkfifo "$work/socket"
+in_ns "$c" timeout 30 python3 -c '
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.connect(("198.51.100.1", 53))
+s.settimeout(2)
+for line in sys.stdin:
+    try:
+        s.send(b"\0\1\1\0\0\1\0\0\0\0\0\0\1" + line[0].encode() +
+            b"\7example\0\0\1\0\1")
+        print(len(s.recv(512)), flush=True)
+    except OSError as e:
+        print(e, flush=True)' <"$work/socket" >"$work/socket.out" 2>&1 &
+socket=$!
+exec 7>"$work/socket"
+echo m >&7
+until_true grep -q . "$work/socket.out"
 in_ns "$c" dig +tries=3 +time=1 @198.51.100.1 silent.example A \
-    >/dev/null 2>&1 &
+    >/dev/null 2>&1 7>&- &
 late=$!
 before=$(asked 1 'udp k.example 1')
 kill -9 "${probe_pid[p]}"
@@ -284,6 +361,11 @@ unset 'probe_pid[p]'
 same "after kill -9 the usual retry has the answer" \
     "$(ask 198.51.100.1 k.example A +tries=2 +time=1)" "NOERROR 192.0.2.1 "
 same "from the server itself" "$(asked 1 'udp k.example 1')" $((before + 1))
+echo n >&7
+exec 7>&-
+wait "$socket"
+same "a socket that has asked us before, too" \
+    "$(tr '\n' ' ' <"$work/socket.out")" "43 43 "
 kill "$late" 2>/dev/null
 wait "$late" 2>/dev/null
 

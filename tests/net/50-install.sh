@@ -59,12 +59,14 @@ everything_there()
 		/usr/share/man/man1/ukai.1 644
 		/usr/share/man/man5/ukai.conf.5 644
 		/usr/share/man/man5/relay.conf.5 644
+		/usr/share/man/man5/ukai.rules.5 644
 		/usr/share/man/man8/ukai-relay.8 644
 		/usr/share/bash-completion/completions/ukai 644
 		/usr/share/bash-completion/completions/ukai-relay 644
 		/usr/share/doc/ukai/LICENSE 644
 		/usr/share/doc/ukai/README.md 644
 		/usr/share/doc/ukai/examples/ukai0.conf 644
+		/usr/share/doc/ukai/examples/office.rules 644
 		/usr/share/doc/ukai-relay/examples/relay.conf 644
 		/usr/share/doc/ukai-relay/examples/ukai-relay.json 644
 		/usr/share/doc/ukai-relay/examples/prometheus.yml 644
@@ -180,8 +182,8 @@ completes_verbs()
 {
 	offers "up" ukai u &&
 		offers "restore" ukai re &&
-		offers "join up down status restore map-e ports device genkey \
-pubkey --help --version" ukai "" &&
+		offers "join up down status restore policy run map-e ports device \
+genkey pubkey --help --version" ukai "" &&
 		offers "init serve check status invite clients revoke address \
 limit forward registry restore --help --version" ukai-relay ""
 }
@@ -252,7 +254,7 @@ units_verify()
 units_name_programs()
 {
 	grep -qx "ExecStart=/usr/bin/ukai up .*" "$units/ukai@.service" &&
-		grep -qx "ExecStopPost=/usr/bin/ukai restore %i" \
+		grep -qx "ExecStopPost=/usr/bin/ukai restore --keep-guard %i" \
 			"$units/ukai@.service" &&
 		grep -qx "ExecStart=/usr/sbin/ukai-relay serve .*" \
 			"$units/ukai-relay.service" &&
@@ -355,7 +357,8 @@ check "the list for removing is whole" manifest_is_whole
 check "/etc/ukai that is there is left alone" keeps_configuration
 check "the programs run" programs_run
 
-for page in man1/ukai.1 man5/ukai.conf.5 man5/relay.conf.5 man8/ukai-relay.8
+for page in man1/ukai.1 man5/ukai.conf.5 man5/relay.conf.5 man5/ukai.rules.5 \
+	man8/ukai-relay.8
 do
 	check "$page renders without warnings" renders $page
 	if ! command -v mandoc >/dev/null; then
@@ -369,7 +372,8 @@ check "relay.conf(5) is ukai.conf(5)" \
 # shellcheck disable=SC2046 # words
 {
 	check "ukai(1) tells of every option" tells man1/ukai.1 \
-		$(options "$ukai" up down status restore device) --version
+		$(options "$ukai" join up down status restore run device) \
+		--version
 	check "ukai-relay(8) tells of every option" tells man8/ukai-relay.8 \
 		$(options "$relay" init serve check status invite clients \
 			revoke address limit forward registry restore) --version
@@ -388,8 +392,8 @@ check "completion: configuration files" completes_files
 check "units start what is installed" units_name_programs
 if command -v systemd-analyze >/dev/null; then
 	check "systemd takes the units" units_verify
-	check "ukai@.service: exposure below 2.7" \
-		exposure ukai@office.service 27
+	check "ukai@.service: exposure below 3.3" \
+		exposure ukai@office.service 32
 	check "ukai-relay.service: exposure below 2.5" \
 		exposure ukai-relay.service 25
 else
@@ -399,6 +403,7 @@ fi
 check "placeholders are refused, exit 2" refuses_placeholders
 check "sample relay.conf" relay_takes "$relay_example"
 check "sample ukai0.conf" client_takes "$examples/ukai0.conf"
+check "sample office.rules" "$ukai" policy check "$examples/office.rules"
 from_manual "# /etc/ukai/relay.conf" >"$work/manual-relay.conf"
 from_manual "# /etc/ukai/ukai0.conf" >"$work/manual-ukai.conf"
 check "the manual's relay.conf" relay_takes "$work/manual-relay.conf"

@@ -131,8 +131,11 @@ check "cpack of a later version" make 2 99.1
 [ "$failed" = 0 ] || exit 1
 check "ukai: every file" holds ukai /usr/bin/ukai \
 	/usr/lib/systemd/system/ukai@.service /usr/share/man/man1/ukai.1.gz \
-	/usr/share/man/man5/ukai.conf.5.gz /usr/share/doc/ukai/copyright \
+	/usr/share/man/man5/ukai.conf.5.gz \
+	/usr/share/man/man5/ukai.rules.5.gz /usr/share/doc/ukai/copyright \
 	/usr/share/doc/ukai/changelog.gz \
+	/usr/share/doc/ukai/examples/ukai0.conf \
+	/usr/share/doc/ukai/examples/office.rules \
 	/usr/share/bash-completion/completions/ukai /etc/ukai/
 check "ukai-relay: every file" holds ukai-relay /usr/sbin/ukai-relay \
 	/usr/lib/systemd/system/ukai-relay.service \
@@ -143,7 +146,8 @@ check "ukai-relay: every file" holds ukai-relay /usr/sbin/ukai-relay \
 	/usr/share/doc/ukai-relay/examples/relay.conf \
 	/usr/share/bash-completion/completions/ukai-relay /etc/ukai/
 check "no file is in both" common
-check "ukai depends on its libraries" depends_on ukai 'libsodium23 .*libuv1'
+check "ukai depends on its libraries" depends_on ukai \
+	'libidn2-0 .*libldns3 .*libnftables1 .*libsodium23 .*libuv1.*libyaml-0-2'
 check "ukai-relay depends on its libraries" \
 	depends_on ukai-relay 'libnftables1 .*libsqlite3-0 .*libuv1'
 for p in ukai ukai-relay; do
@@ -277,7 +281,11 @@ relay_left()
 check "nothing of the relay is left" fails relay_left
 check "the client's is" test -e "$root/etc/ukai/office.conf"
 check "and its program runs" within /usr/bin/ukai --version
-check "purge ukai" within dpkg -P ukai
+# It undoes what a killed tunnel may have left: not in the host's network.
+mkdir -p "$root/var/lib/ukai"
+touch "$root/var/lib/ukai/office.guard"
+check "purge ukai" ip netns exec "$ns" timeout 60 chroot "$root" env -i \
+	PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C dpkg -P ukai
 files >"$work/after"
 check "nothing is left" diff "$work/before" "$work/after"
 check "the host's own dpkg was not asked" [ "$host_before" = \

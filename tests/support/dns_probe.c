@@ -8,6 +8,7 @@
  *   done | fail        it has taken them; it refused
  *   live 0|1           can the tunnel carry?
  *   told               what it was told since the last time
+ *   follow RULES       another policy
  *   stats */
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +27,9 @@
 struct probe {
 	struct dns_forward *f;
 	struct bindings *b;
+	struct rules *rules;
+	struct matcher *matcher;
+	struct slots *slots;
 	struct text told;
 	bool later, live;
 	char line[256];
@@ -77,9 +81,45 @@ stats(struct probe *p)
 	    (unsigned long long)s.malformed);
 }
 
+static int
+load(struct probe *p, const char *file, struct diag *d)
+{
+	int r = rules_load(&p->rules, file, RULES_LINUX, d);
+
+	if (r == 0)
+		r = matcher_new(&p->matcher, p->rules);
+	if (r == 0)
+		r = slots_new(&p->slots, p->rules, NULL);
+	return r;
+}
+
+/* The old one stays until here. */
+static bool
+follow(struct probe *p, const char *file)
+{
+	struct probe old = *p;
+	struct dns_policy policy;
+	struct diag d;
+
+	diag_init(&d, file);
+	if (load(p, file, &d) < 0 ||
+	    bindings_follow(p->b, p->matcher, p->slots) < 0)
+		return false;
+	policy = (struct dns_policy){p->rules, p->matcher};
+	dns_forward_follow(p->f, &policy);
+	slots_free(old.slots);
+	matcher_free(old.matcher);
+	rules_free(old.rules);
+	return true;
+}
+
 static void
 command(struct probe *p, const char *s)
 {
+	if (strncmp(s, "follow ", 7) == 0) {
+		printf("%s\n", follow(p, s + 7) ? "ok" : "failed");
+		return;
+	}
 	if (strcmp(s, "stats") == 0) {
 		stats(p);
 		return;
@@ -131,12 +171,19 @@ redirect(struct hostfw *h, uint16_t port, struct diag *d)
 	int r;
 
 	text_add(&t,
+	    "chain zone { type filter hook output priority raw;\n"
+	    "meta mark and 0x%08x == 0x%08x return\n"
+	    "udp dport 53 ct zone set %u\n"
+	    "udp sport %u ct zone set %u\n}\n"
+	    "chain lan_zone { type filter hook prerouting priority raw;\n"
+	    "iifname \"e1\" udp dport 53 ct zone set %u\n}\n"
 	    "chain out { type nat hook output priority -100;\n"
 	    "meta mark and 0x%08x == 0x%08x return\n"
 	    "meta l4proto { tcp, udp } th dport 53 redirect to :%u\n}\n"
 	    "chain pre { type nat hook prerouting priority -100;\n"
 	    "meta l4proto { tcp, udp } th dport 53 redirect to :%u\n}\n",
-	    MARK_CLASS_MASK, MARK, port, port);
+	    MARK_CLASS_MASK, MARK, port, port, port, port, MARK_CLASS_MASK,
+	    MARK, port, port);
 	r = hostfw_apply(h, "ukai-dns-probe", t.s, d);
 	text_fini(&t);
 	return r;
@@ -160,22 +207,18 @@ run(struct probe *p, char **argv, struct diag *d)
 	    .commit = commit,
 	    .live = live,
 	    .arg = p};
-	struct rules *rules;
-	struct matcher *m;
-	struct slots *s;
 	struct hostfw *h;
 	struct watch *in;
-	int r = rules_load(&rules, argv[1], RULES_LINUX, d);
+	int r = load(p, argv[1], d);
 
-	if (r < 0 || (r = matcher_new(&m, rules)) < 0 ||
-	    (r = slots_new(&s, rules, NULL)) < 0 ||
-	    (r = bindings_new(&p->b, m, s)) < 0 || (r = hostfw_open(&h, d)) < 0)
+	if (r < 0 || (r = bindings_new(&p->b, p->matcher, p->slots)) < 0 ||
+	    (r = hostfw_open(&h, d)) < 0)
 		return r;
 	ip_prefix_parse(&private, "10.9.0.0/16", 11);
 	if (c.tunnel_servers)
 		ip_addr_parse(&server, argv[2], strlen(argv[2]));
-	policy.rules = rules;
-	policy.matcher = m;
+	policy.rules = p->rules;
+	policy.matcher = p->matcher;
 	c.bindings = p->b;
 	if ((r = dns_forward_open(&p->f, &c, &policy, d)) < 0 ||
 	    (r = redirect(h, dns_forward_port(p->f), d)) < 0)

@@ -93,6 +93,27 @@ conditions_hold(const struct rules *r, const struct rule_conditions *c,
 	return c->process == 0 || is_process(f, r->names + c->process);
 }
 
+static bool
+takes_port(const struct flow *f)
+{
+	static const struct ip_prefix no[] = {
+	    {{FAMILY_V4, {0}}, 8},
+	    {{FAMILY_V4, {10}}, 8},
+	    {{FAMILY_V4, {100, 64}}, 10},
+	    {{FAMILY_V4, {127}}, 8},
+	    {{FAMILY_V4, {169, 254}}, 16},
+	    {{FAMILY_V4, {172, 16}}, 12},
+	    {{FAMILY_V4, {192, 168}}, 16},
+	    {{FAMILY_V4, {224}}, 3},
+	    {{FAMILY_V6, {0}}, 0},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(no); i++)
+		if (in_prefix(&f->dst, &no[i]))
+			return false;
+	return f->proto != RULE_ICMP;
+}
+
 /* Which entry of the rule; MATCHER_NO_ENTRY where it needs none. */
 static bool
 rule_holds(const struct rules *r, const struct rule *rule, const struct flow *f,
@@ -104,7 +125,8 @@ rule_holds(const struct rules *r, const struct rule *rule, const struct flow *f,
 	if (rule->type == RULE_DEFAULT)
 		return true;
 	if (rule->type == RULE_PORTS_LEFT)
-		return f->has_ports_left && f->ports_left < rule->ports_left;
+		return f->has_ports_left && f->ports_left < rule->ports_left &&
+		       takes_port(f);
 	for (uint32_t i = 0; i < rule->entries; i++) {
 		*entry = rule->first + i;
 		if (entry_holds(r, &r->entry[*entry], f))
@@ -117,9 +139,17 @@ struct match
 matcher_twin_find(const struct rules *r, const struct flow *f)
 {
 	struct match m = {0, MATCHER_NO_ENTRY};
+	uint32_t none;
 
-	while (!rule_holds(r, &r->rule[m.rule], f, &m.entry))
+	while (r->rule[m.rule].type == RULE_PORTS_LEFT ||
+	       !rule_holds(r, &r->rule[m.rule], f, &m.entry))
 		m.rule++;
+	if (r->rule[m.rule].target != TARGET_NATIVE)
+		return m;
+	for (uint32_t i = 0; i < m.rule; i++)
+		if (r->rule[i].type == RULE_PORTS_LEFT &&
+		    rule_holds(r, &r->rule[i], f, &none))
+			return (struct match){i, MATCHER_NO_ENTRY};
 	return m;
 }
 

@@ -27,6 +27,9 @@
 #include "client/policy/mark.h"
 #include "client/policy/matcher.h"
 #include "client/policy/policy_nft.h"
+#include "core/bytes.h"
+#include "core/err.h"
+#include "core/text.h"
 #include "host/hostfw.h"
 #include "policy_flow.h"
 
@@ -43,6 +46,15 @@ static const char *const named[] = {"198.51.100.1", "198.51.100.2",
 static const char *const name_of[] = {"a.example", "b.example", "c.b.example",
     "d.example", "backup.test", "e.example"};
 
+static const char *const dsts[] = {"198.51.100.1", "198.51.100.2",
+    "198.51.100.9", "203.0.113.1", "203.0.113.70", "203.0.113.200",
+    "2001:db8:aa::1", "2001:db8:aa::9", "2001:db8:ab::2", "2001:db8:ab:1::1"};
+static const uint16_t ports[] = {22, 80, 443, 8080, 3478};
+#define DSTS ARRAY_LEN(dsts)
+#define PORTS ARRAY_LEN(ports)
+#define LISTS 3
+#define LEFT_MOST 60
+
 struct probe {
 	struct policy_line line;
 	struct hostfw *fw;
@@ -55,6 +67,11 @@ struct probe {
 	uint16_t sport;
 	uint32_t hits[SLOTS_MANY]; /* by rule, as the matcher says */
 	uint32_t counted[UINT16_MAX + 1], packets[UINT16_MAX + 1];
+	/* PORTS-LEFT by our own CE: toward an address and a port, toward a port
+	 * anywhere, and anywhere; by protocol. */
+	uint32_t left[2][DSTS][PORTS], left_port[2][PORTS], left_any[2];
+	uint32_t used[2]; /* without a CE: ports of the line, by protocol */
+	struct text list[LISTS];
 	uint64_t random;
 	bool guard_only; /* the other table has nothing */
 	unsigned wrong;
@@ -260,8 +277,7 @@ static const char *const net[] = {"198.51.100.0/30", "198.51.100.0/24",
     "2001:db8:ab::/48", "0.0.0.0/0", "2001:db8:aa::8/125"};
 static const char *const from[] = {
     "192.168.50.0/24", "192.0.2.10", "fd50::/64", "2001:db8:1::10"};
-static const char *const proto[] = {"tcp", "udp", "icmp"};
-static const uint16_t ports[] = {22, 80, 443, 8080, 3478};
+static const char *const proto_text[] = {"tcp", "udp", "icmp"};
 
 static void
 random_entry(struct probe *p, struct text *t)
@@ -287,7 +303,7 @@ random_entry(struct probe *p, struct text *t)
 		    (unsigned)ports[2 + pick(p, 3)]);
 		break;
 	case 6:
-		text_add(t, "NETWORK,%s", proto[pick(p, 3)]);
+		text_add(t, "NETWORK,%s", proto_text[pick(p, 3)]);
 		break;
 	case 7:
 		text_add(t, "PROCESS-NAME,%s", program[pick(p, 3)]);
@@ -304,7 +320,7 @@ random_conditions(struct probe *p, struct text *t)
 	unsigned which = pick(p, 24);
 
 	if (which == 0 || which == 1)
-		text_add(t, ",proto=%s", proto[pick(p, 3)]);
+		text_add(t, ",proto=%s", proto_text[pick(p, 3)]);
 	else if (which == 2 || which == 3)
 		text_add(t, ",dport=%u/%u", (unsigned)ports[pick(p, 2)],
 		    (unsigned)ports[2 + pick(p, 3)]);
@@ -321,36 +337,80 @@ random_conditions(struct probe *p, struct text *t)
 		text_add(t, ",process=%s", program[pick(p, 3)]);
 }
 
+static int
+read_list(
+    void *arg, const char *path, char **bytes, size_t *len, struct diag *d)
+{
+	const struct probe *p = arg;
+	const char *slash = strrchr(path, '/');
+	const struct text *list;
+
+	(void)d;
+	list = &p->list[(slash != NULL ? slash + 1 : path)[0] - '0'];
+	*bytes = malloc(list->len);
+	if (*bytes == NULL)
+		return UK_ENOMEM;
+	memcpy(*bytes, list->s, list->len);
+	*len = list->len;
+	return 0;
+}
+
+static void
+random_lists(struct probe *p)
+{
+	for (size_t i = 0; i < LISTS; i++) {
+		unsigned n = 1 + pick(p, 5);
+
+		text_clear(&p->list[i]);
+		for (unsigned k = 0; k < n; k++) {
+			random_entry(p, &p->list[i]);
+			text_add(&p->list[i], "\n");
+		}
+	}
+}
+
+/* Without a CE the first one asks for most: others are asked by taking a place
+ * for a moment, and nobody could say which flow finds it taken. */
+static unsigned
+random_left(struct probe *p, unsigned i)
+{
+	return p->nft.own_ce ? 1 + pick(p, LEFT_MOST) : LEFT_MOST - 3 * i;
+}
+
 static void
 random_policy(struct probe *p, struct text *t)
 {
+	const struct rules_reader reader = {read_list, p};
 	unsigned n = 2 + pick(p, 12);
 	struct diag d;
 
+	random_lists(p);
 	for (unsigned i = 0; i < n; i++) {
-		random_entry(p, t);
+		unsigned kind = pick(p, 5);
+
+		if (kind == 0)
+			text_add(t, "RULE-SET,%u", (unsigned)pick(p, LISTS));
+		else if (kind == 1)
+			text_add(t, "PORTS-LEFT,<%u", random_left(p, i));
+		else
+			random_entry(p, t);
 		text_add(t, ",%s", target[pick(p, 4)]);
 		random_conditions(p, t);
 		text_add(t, "\n");
 	}
 	text_add(t, "DEFAULT,%s\n", target[pick(p, 4)]);
 	diag_init(&d, "random");
-	if (rules_parse(
-		&p->rules, "random", t->s, t->len, NULL, RULES_LINUX, &d) < 0)
+	if (rules_parse(&p->rules, "random", t->s, t->len, &reader, RULES_LINUX,
+		&d) < 0)
 		fail(t->s, &d);
 }
 
 static void
 random_flow(struct probe *p, struct policy_try *t)
 {
-	static const char *const dst[] = {"198.51.100.1", "198.51.100.2",
-	    "198.51.100.9", "203.0.113.1", "203.0.113.70", "203.0.113.200",
-	    "2001:db8:aa::1", "2001:db8:aa::9", "2001:db8:ab::2",
-	    "2001:db8:ab:1::1"};
-
 	*t = (struct policy_try){.from_lan = pick(p, 2) == 0,
 	    .proto = (uint8_t)(1u << pick(p, 3)),
-	    .dst = addr(dst[pick(p, ARRAY_LEN(dst))]),
+	    .dst = addr(dsts[pick(p, DSTS)]),
 	    .dport = ports[pick(p, ARRAY_LEN(ports))],
 	    .sport = p->sport++};
 	if (t->from_lan)
@@ -358,6 +418,105 @@ random_flow(struct probe *p, struct policy_try *t)
 	t->uid = pick(p, 4) * 1000;
 	t->mark = pick(p, ARRAY_LEN(program) + 1) << MARK_CLASS_SHIFT;
 }
+
+/* ---- ports ---- */
+
+static const uint8_t port_protos[] = {RULE_TCP, RULE_UDP};
+
+/* Those of UDP share mappings with each other, anywhere (ports_left.h). */
+static bool
+is_apart(unsigned proto, uint16_t port)
+{
+	return proto == 1 && (port == 53 || port == 123 || port == 443);
+}
+
+static void
+put_short(struct probe *p, const struct slot *slot, unsigned proto,
+    const char *dst, uint16_t port)
+{
+	char set[POLICY_NFT_SET_MAX];
+	struct hostfw_change c = {
+	    .table = TABLE, .set = set, .add = true, .key_len = 8};
+	struct ip_addr a = addr(dst);
+	struct diag d;
+
+	diag_init(&d, NULL);
+	policy_nft_short_set(set, slot->number, port_protos[proto]);
+	memcpy(c.key, a.b, 4);
+	store_be16(c.key + 4, port);
+	if (hostfw_elements(p->fw, &c, 1, &d) < 0)
+		fail("short", &d);
+}
+
+static void
+fill_short(struct probe *p, const struct slot *slot, unsigned proto)
+{
+	uint32_t below = p->rules->rule[slot->first].ports_left;
+
+	if (p->left_any[proto] < below)
+		put_short(p, slot, proto, "0.0.0.0", 0);
+	for (size_t k = 0; k < PORTS; k++) {
+		if (is_apart(proto, ports[k]) && p->left_port[proto][k] < below)
+			put_short(p, slot, proto, "0.0.0.0", ports[k]);
+		for (size_t i = 0; i < DSTS; i++)
+			if (strchr(dsts[i], ':') == NULL &&
+			    p->left[proto][i][k] < below)
+				put_short(p, slot, proto, dsts[i], ports[k]);
+	}
+}
+
+static void
+random_shortage(struct probe *p)
+{
+	for (unsigned proto = 0; proto < 2; proto++) {
+		p->left_any[proto] = pick(p, LEFT_MOST);
+		for (size_t k = 0; k < PORTS; k++) {
+			p->left_port[proto][k] = pick(p, 2 * LEFT_MOST);
+			for (size_t i = 0; i < DSTS; i++)
+				p->left[proto][i][k] =
+				    20 + pick(p, 2 * LEFT_MOST);
+		}
+		for (size_t i = 0; i < p->slots->n; i++)
+			if (p->rules->rule[p->slots->item[i].first].type ==
+			    RULE_PORTS_LEFT)
+				fill_short(p, &p->slots->item[i], proto);
+	}
+}
+
+static uint32_t
+least(uint32_t a, uint32_t b)
+{
+	return a < b ? a : b;
+}
+
+static uint32_t
+ports_left(const struct probe *p, const struct policy_try *t)
+{
+	unsigned proto = t->proto == RULE_UDP;
+	uint32_t any = p->left_any[proto];
+	size_t i = 0, k = 0;
+	struct ip_addr a;
+
+	if (!p->nft.own_ce)
+		return p->nft.ports - least(p->nft.ports, p->used[proto]);
+	for (a = addr(dsts[0]); !ip_addr_equal(&a, &t->dst); a = addr(dsts[i]))
+		i++;
+	while (ports[k] != t->dport)
+		k++;
+	if (is_apart(proto, t->dport))
+		any = p->left_port[proto][k];
+	return least(any, p->left[proto][i][k]);
+}
+
+static void
+count_port(struct probe *p, const struct policy_try *t, const struct match *m)
+{
+	if (m->rule != UINT32_MAX && t->dst.family == FAMILY_V4 &&
+	    t->proto != RULE_ICMP)
+		p->used[t->proto == RULE_UDP]++;
+}
+
+/* ---- what should be ---- */
 
 static struct match
 ask(const struct probe *p, const struct policy_try *t)
@@ -378,6 +537,8 @@ ask(const struct probe *p, const struct policy_try *t)
 	if (t->proto != RULE_ICMP) {
 		f.sport = t->sport;
 		f.dport = t->dport;
+		f.has_ports_left = !p->guard_only;
+		f.ports_left = ports_left(p, t);
 	}
 	return matcher_find(p->matcher, &f);
 }
@@ -462,6 +623,8 @@ compare(struct probe *p, const char *policy)
 
 	random_flow(p, &t);
 	want = expected(p, &t, &m);
+	if (want == SEEN_LINE)
+		count_port(p, &t, &m);
 	policy_flow_send(&p->line, &t, &w);
 	close(w.fd);
 	if (w.seen == want && error_fits(&t, &w) && source_fits(p, &t, &w))
@@ -513,9 +676,14 @@ one_policy(struct probe *p, unsigned flows)
 	p->nft.live_v6 = pick(p, 4) != 0;
 	p->allowed[0] =
 	    prefix(pick(p, 2) == 0 ? "0.0.0.0/0" : "198.51.100.0/24");
+	p->nft.own_ce = pick(p, 2) == 0;
+	p->nft.ports = p->nft.own_ce ? 0 : LEFT_MOST + 5;
+	memset(p->used, 0, sizeof(p->used));
 	random_policy(p, &policy);
 	compile(p);
 	apply(p);
+	if (p->nft.own_ce && !p->guard_only)
+		random_shortage(p);
 	for (size_t i = 0; i < ARRAY_LEN(named); i++) {
 		struct ip_addr a = addr(named[i]);
 
@@ -712,5 +880,7 @@ main(int argc, char **argv)
 	}
 	hostfw_close(p->fw);
 	forget(p);
+	for (size_t i = 0; i < LISTS; i++)
+		text_fini(&p->list[i]);
 	return r;
 }

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "client/policy/programs.h"
+#include "client/policy/sock_class_bpf.h"
 #include "core/err.h"
 #include "host/bpf.h"
 #include "host/cgroup.h"
@@ -35,10 +36,20 @@ static uv_loop_t loop;
 static int
 check(void)
 {
-	if (programs_check(&diag) == 0)
-		return 0;
-	diag_print(&diag, "programs_probe", stdout);
-	return 77;
+	int root, prog;
+
+	if (cgroup_open(&root, &diag) < 0) {
+		diag_print(&diag, "programs_probe", stdout);
+		return 77;
+	}
+	close(root);
+	prog = sock_class_bpf_load(CLASS_RUN);
+	if (prog < 0) {
+		printf("programs_probe: no BPF: %s\n", strerror(-prog));
+		return 77;
+	}
+	close(prog);
+	return 0;
 }
 
 static int

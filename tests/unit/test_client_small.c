@@ -5,8 +5,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "client/endpoints.h"
 #include "client/link.h"
@@ -71,6 +73,7 @@ test_paths(void **state)
 	assert_string_equal(p.joining, "/etc/ukai/ukai0.joining");
 	assert_string_equal(p.control, "/run/ukai/ukai0.sock");
 	assert_string_equal(p.journal, "/var/lib/ukai/ukai0.journal");
+	assert_string_equal(p.guard, "/var/lib/ukai/ukai0.guard");
 	assert_string_equal(p.stamp, "/var/lib/ukai/ukai0.stamp");
 	assert_string_equal(p.uapi, "/var/run/wireguard/ukai0.sock");
 	setenv("UKAI_RUN_DIR", "/a", 1);
@@ -94,6 +97,48 @@ test_paths(void **state)
 	assert_int_equal(client_paths(&p, "ukai0", &d), UK_EINVAL);
 	assert_int_equal(d.errors, 4);
 	unsetenv("UKAI_CONF_DIR");
+}
+
+/* A name is told once, though it has two journals, and other names' files stand
+ * between these. */
+static void
+test_names_of_journals(void **state)
+{
+	static const char *const file[] = {"a.guard", "a.h.guard",
+	    "a.h.journal", "a.journal", "b.journal", "c.guard", "-d.guard",
+	    "d.stamp", ".guard", "guard", "e.guards", "sixteen-letters1.guard",
+	    "fifteen-letters.guard"};
+	static const char *const want[] = {
+	    "a", "a.h", "b", "c", "fifteen-letters"};
+	char dir[] = "/tmp/ukt-small-XXXXXX", path[64];
+	struct client_names l;
+	struct diag d;
+
+	(void)state;
+	diag_init(&d, NULL);
+	assert_non_null(mkdtemp(dir));
+	setenv("UKAI_STATE_DIR", dir, 1);
+	for (size_t i = 0; i < ARRAY_LEN(file); i++) {
+		snprintf(path, sizeof(path), "%s/%s", dir, file[i]);
+		assert_int_equal(close(creat(path, 0600)), 0);
+	}
+	assert_int_equal(client_names_of_journals(&l, &d), 0);
+	assert_int_equal(l.n, ARRAY_LEN(want));
+	for (size_t i = 0; i < l.n; i++)
+		assert_string_equal(l.name[i], want[i]);
+	client_names_fini(&l);
+	for (size_t i = 0; i < ARRAY_LEN(file); i++) {
+		snprintf(path, sizeof(path), "%s/%s", dir, file[i]);
+		unlink(path);
+	}
+	assert_int_equal(client_names_of_journals(&l, &d), 0);
+	assert_int_equal(l.n, 0);
+	client_names_fini(&l);
+	rmdir(dir);
+	assert_int_equal(client_names_of_journals(&l, &d), 0);
+	assert_int_equal(l.n, 0);
+	assert_int_equal(d.n, 0);
+	unsetenv("UKAI_STATE_DIR");
 }
 
 static void
@@ -149,6 +194,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_names_of_files),
 	    cmocka_unit_test(test_paths),
+	    cmocka_unit_test(test_names_of_journals),
 	    cmocka_unit_test(test_mtu),
 	    cmocka_unit_test(test_choice),
 	};

@@ -60,6 +60,7 @@ the_first_rule_without_conditions_decides(void **state)
 	    {{"xb", "xc"}, true, TARGET_NATIVE, false},
 	    {{"xc", "xb"}, true, TARGET_NATIVE, false},
 	    {{"xe", "xa"}, true, TARGET_TUNNEL, true},
+	    {{"xc", "x"}, true, TARGET_TUNNEL_ONLY, true},
 	    {{"x", "x"}, false, TARGET_NATIVE, false},
 	};
 

@@ -257,6 +257,16 @@ chains(void **state)
 	/* Two ways: nobody knows which one a client takes. */
 	rr_cname("a.jp", 400, "d.jp");
 	assert_int_equal(parse(), UK_EPROTO);
+	/* One of another class leads nowhere. */
+	begin(0x8180, "a.jp", A);
+	put_name("a.jp");
+	record_head(CNAME, 3, 60, 6);
+	put_name("b.jp");
+	count(6, 1);
+	rr_a("a.jp", 60, 1);
+	assert_int_equal(parse(), 0);
+	assert_int_equal(a.names, 1);
+	assert_int_equal(a.addresses, 1);
 }
 
 static void

@@ -150,7 +150,7 @@ test_reasons(void **state)
 	    {"NETWORK,tcp,block", "udp is not tcp"},
 	    {"PROCESS-NAME,duplicati,block", "rclone is not duplicati"},
 	    {"UID,0,block", "user 1000 is not 0"},
-	    {"PORTS-LEFT,<40,block", "120 ports are left, not fewer than 40"},
+	    {"PORTS-LEFT,<40,block", "it takes none of the line's ports"},
 	    {"RULE-SET,few,block", "it is none of the 3 entries of few"},
 	    {"DOMAIN-SUFFIX,jp,block,proto=tcp/icmp", "udp is not tcp/icmp"},
 	    {"DOMAIN-SUFFIX,jp,block,dport=80/8000-8080",
@@ -172,6 +172,9 @@ test_reasons(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(c); i++)
 		expect_reason(c[i].line, &f, c[i].reason);
+	many.dst = addr("192.0.2.7");
+	expect_reason("PORTS-LEFT,<40,block", &many,
+	    "120 ports are left, not fewer than 40");
 	many.names = 2;
 	expect_reason("DOMAIN,x.jp,block", &many,
 	    "www.example.jp, cdn.example.net is not x.jp");
@@ -179,6 +182,26 @@ test_reasons(void **state)
 	expect_reason("DOMAIN,x.jp,block", &many,
 	    "www.example.jp, cdn.example.net, a.example and 1 more names is "
 	    "not x.jp");
+}
+
+static void
+test_does_not_spill(void **state)
+{
+	const struct flow f = {.dst = addr("192.0.2.7"),
+	    .dport = 443,
+	    .has_ports_left = true,
+	    .ports_left = 1};
+	json_t *o;
+
+	(void)state;
+	open_policy("PORTS-LEFT,<40,block\nDST-PORT,443,tunnel\n"
+		    "DEFAULT,native\n");
+	o = explain(&f);
+	assert_string_equal(text_of(o, "target"), "tunnel");
+	assert_string_equal(text_of(considered(o, 0), "reason"),
+	    "a later line takes it off the line");
+	json_decref(o);
+	close_policy();
 }
 
 /* ---- what is not ---- */
@@ -463,6 +486,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_reasons),
+	    cmocka_unit_test(test_does_not_spill),
 	    cmocka_unit_test(test_unknown),
 	    cmocka_unit_test(test_would),
 	    cmocka_unit_test(test_object),

@@ -10,6 +10,7 @@
 
 #include "client/policy/export_ips.h"
 #include "core/err.h"
+#include "failing_wrap.h"
 
 static uint32_t seed = 20261123;
 
@@ -18,17 +19,6 @@ rnd(uint32_t below)
 {
 	seed = seed * 1664525u + 1013904223u;
 	return (uint32_t)((uint64_t)seed * below >> 32);
-}
-
-void *__real_malloc(size_t size);
-void *__wrap_malloc(size_t size);
-
-static unsigned fail_at; /* this one of the next; 0: none */
-
-void *
-__wrap_malloc(size_t size)
-{
-	return fail_at > 0 && --fail_at == 0 ? NULL : __real_malloc(size);
 }
 
 static struct diag d;
@@ -174,6 +164,15 @@ naive_tunnel(const struct naive *n, const struct ip_addr *a)
 	return n->tunnel;
 }
 
+static bool
+has(const struct cidr_set *s, const struct ip_addr *a)
+{
+	struct ip_prefix p = {
+	    .addr = *a, .bits = a->family == FAMILY_V4 ? 32 : 128};
+
+	return cidr_set_covers(s, &p);
+}
+
 static void
 test_twin(void **state)
 {
@@ -192,10 +191,8 @@ test_twin(void **state)
 		assert_int_equal(export_ips(&s, r, &d), 0);
 		for (unsigned i = 0; i < 256; i++) {
 			v4.b[3] = v6.b[15] = (uint8_t)i;
-			assert_int_equal(
-			    cidr_set_has(&s, &v4), naive_tunnel(&n, &v4));
-			assert_int_equal(
-			    cidr_set_has(&s, &v6), naive_tunnel(&n, &v6));
+			assert_int_equal(has(&s, &v4), naive_tunnel(&n, &v4));
+			assert_int_equal(has(&s, &v6), naive_tunnel(&n, &v6));
 		}
 		cidr_set_fini(&s);
 		text_fini(&t);

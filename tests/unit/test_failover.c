@@ -381,6 +381,26 @@ test_dies_in_a_stall(void **state)
 	assert_int_equal(w.f.state, FAILOVER_DOWN);
 }
 
+/* The machine falls asleep while it is in doubt, and what it has asked is lost:
+ * the time it slept is not the peer's silence. */
+static void
+test_sleeps_in_doubt(void **state)
+{
+	(void)state;
+	for (unsigned i = 1; i <= 300; i++) {
+		begin(MS(30), i);
+		use();
+		die_after(0);
+		packet();
+		run(MS(900));
+		w.dead_to = w.now + S(10);
+		w.next_step = w.dead_to + MS(1);
+		run(S(15));
+		assert_int_equal(w.downs, 0);
+		assert_int_equal(w.f.state, FAILOVER_LIVE);
+	}
+}
+
 int
 main(void)
 {
@@ -395,6 +415,7 @@ main(void)
 	    cmocka_unit_test(test_slow),
 	    cmocka_unit_test(test_stalls),
 	    cmocka_unit_test(test_dies_in_a_stall),
+	    cmocka_unit_test(test_sleeps_in_doubt),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

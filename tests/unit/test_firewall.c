@@ -26,10 +26,8 @@ test_whole_body_R1(void **state)
 	static const char body[] =
 	    "chain guard {\n"
 	    "type filter hook prerouting priority raw; policy accept;\n"
-	    "iifname != \"ukai0\" ip daddr 10.66.0.2 fib saddr type != local "
-	    "drop\n"
-	    "iifname != \"ukai0\" ip6 daddr fd66::2 fib saddr type != local "
-	    "drop\n"
+	    "iifname != { \"lo\", \"ukai0\" } ip daddr 10.66.0.2 drop\n"
+	    "iifname != { \"lo\", \"ukai0\" } ip6 daddr fd66::2 drop\n"
 	    "}\n"
 	    "chain incoming {\n"
 	    "type filter hook prerouting priority mangle; policy accept;\n"
@@ -170,6 +168,38 @@ test_no_mark(void **state)
 
 /* R1: each address is guarded once, whatever their number. */
 static void
+test_addresses_are_not_told_R2(void **state)
+{
+	static const struct ip_ifaddr own[] = {
+	    {{FAMILY_V4, {10, 66, 0, 2}}, 32},
+	    {{FAMILY_V6, {0xfd, 0x66, [15] = 2}}, 128},
+	    {{FAMILY_V4, {10, 66, 0, 3}}, 32},
+	};
+	struct firewall_conf c = {
+	    .ifname = "ukai0", .address = own, .n = ARRAY_LEN(own)};
+	struct text t = {0};
+
+	(void)state;
+	firewall_arp(&t, &c, "ukai-ukai0");
+	assert_string_equal(t.s,
+	    "table arp ukai-ukai0 {\n"
+	    "flags owner\n"
+	    "chain asked {\n"
+	    "type filter hook input priority filter; policy accept;\n"
+	    "iifname != \"ukai0\" arp operation request "
+	    "arp daddr ip 10.66.0.2 drop\n"
+	    "iifname != \"ukai0\" arp operation request "
+	    "arp daddr ip 10.66.0.3 drop\n"
+	    "}\n}\n");
+	text_fini(&t);
+	c.address = &own[1];
+	c.n = 1;
+	firewall_arp(&t, &c, "ukai-ukai0");
+	assert_int_equal(t.len, 0);
+	text_fini(&t);
+}
+
+static void
 test_many_addresses_R1(void **state)
 {
 	static struct ip_ifaddr a[300];
@@ -196,7 +226,7 @@ test_many_addresses_R1(void **state)
 		c.n = n;
 		firewall_body(&t, &c);
 		for (size_t i = 0; i < n; i++) {
-			snprintf(line, sizeof(line), "\" %s daddr %s fib ",
+			snprintf(line, sizeof(line), "} %s daddr %s drop\n",
 			    a[i].addr.family == FAMILY_V6 ? "ip6" : "ip",
 			    ip_addr_format(&a[i].addr, text));
 			assert_true(count(t.s, line) >= 1);
@@ -258,6 +288,7 @@ main(void)
 	    cmocka_unit_test(test_whole_body_R1),
 	    cmocka_unit_test(test_answers),
 	    cmocka_unit_test(test_no_mark),
+	    cmocka_unit_test(test_addresses_are_not_told_R2),
 	    cmocka_unit_test(test_many_addresses_R1),
 	    cmocka_unit_test(test_table_name),
 	};

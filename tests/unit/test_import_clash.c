@@ -12,31 +12,7 @@
 #include "client/policy/import_clash.h"
 #include "client/policy/rules.h"
 #include "core/err.h"
-
-void *__real_malloc(size_t size);
-void *__wrap_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-
-static unsigned fail_at; /* this one of the next; 0: none */
-
-static bool
-fails(void)
-{
-	return fail_at > 0 && --fail_at == 0;
-}
-
-void *
-__wrap_malloc(size_t size)
-{
-	return fails() ? NULL : __real_malloc(size);
-}
-
-void *
-__wrap_calloc(size_t n, size_t size)
-{
-	return fails() ? NULL : __real_calloc(n, size);
-}
+#include "failing_wrap.h"
 
 static struct diag d;
 static struct text out;

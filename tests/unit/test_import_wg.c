@@ -10,17 +10,7 @@
 #include "client/policy/import_wg.h"
 #include "client/policy/rules.h"
 #include "core/err.h"
-
-void *__real_malloc(size_t size);
-void *__wrap_malloc(size_t size);
-
-static unsigned fail_at; /* this one of the next; 0: none */
-
-void *
-__wrap_malloc(size_t size)
-{
-	return fail_at > 0 && --fail_at == 0 ? NULL : __real_malloc(size);
-}
+#include "failing_wrap.h"
 
 static struct diag d;
 

@@ -376,6 +376,98 @@ test_ports_left(void **state)
 	close_lab();
 }
 
+/* Whose destination takes none of them is not concerned. */
+static void
+test_takes_no_port(void **state)
+{
+	static const struct {
+		const char *dst;
+		bool takes;
+	} c[] = {
+	    {"0.255.255.255", false},
+	    {"1.0.0.0", true},
+	    {"9.255.255.255", true},
+	    {"10.0.0.0", false},
+	    {"10.255.255.255", false},
+	    {"11.0.0.0", true},
+	    {"100.63.255.255", true},
+	    {"100.64.0.0", false},
+	    {"100.127.255.255", false},
+	    {"100.128.0.0", true},
+	    {"127.0.0.1", false},
+	    {"128.0.0.0", true},
+	    {"169.253.255.255", true},
+	    {"169.254.0.0", false},
+	    {"169.255.0.0", true},
+	    {"172.15.255.255", true},
+	    {"172.16.0.0", false},
+	    {"172.31.255.255", false},
+	    {"172.32.0.0", true},
+	    {"192.167.255.255", true},
+	    {"192.168.0.0", false},
+	    {"192.169.0.0", true},
+	    {"223.255.255.255", true},
+	    {"224.0.0.0", false},
+	    {"255.255.255.255", false},
+	    {"2001:db8::1", false},
+	};
+	struct flow f = {.has_ports_left = true};
+
+	(void)state;
+	open_lab();
+	rules_lab_rule(&lab, RULE_PORTS_LEFT, TARGET_TUNNEL, "")->ports_left =
+	    40;
+	done();
+	for (size_t i = 0; i < ARRAY_LEN(c); i++) {
+		f.dst = rules_lab_addr(c[i].dst);
+		assert_int_equal(find(&f), c[i].takes ? 0 : 1);
+	}
+	f.dst = rules_lab_addr("1.0.0.0");
+	f.proto = RULE_ICMP;
+	assert_int_equal(find(&f), 1);
+	f.proto = RULE_UDP;
+	assert_int_equal(find(&f), 0);
+	close_lab();
+}
+
+/* What a rule behind it takes elsewhere goes there. */
+static void
+test_spills_what_is_native(void **state)
+{
+	struct flow f = {.dst = rules_lab_addr("192.0.2.1"),
+	    .has_ports_left = true,
+	    .ports_left = 9};
+
+	(void)state;
+	open_lab();
+	rules_lab_rule(&lab, RULE_DST_PORT, TARGET_NATIVE, "");
+	rules_lab_entry(&lab, RULE_DST_PORT)->ports =
+	    (struct rule_ports){80, 80};
+	rules_lab_rule(&lab, RULE_PORTS_LEFT, TARGET_BLOCK, "")->ports_left =
+	    10;
+	rules_lab_rule(&lab, RULE_PORTS_LEFT, TARGET_TUNNEL, "")->ports_left =
+	    20;
+	rules_lab_rule(&lab, RULE_UID, TARGET_TUNNEL_ONLY, "");
+	rules_lab_entry(&lab, RULE_UID)->uid = 7;
+	done();
+	assert_int_equal(lab.r.rule[4].target, TARGET_NATIVE);
+	assert_int_equal(find(&f), 1);
+	f.ports_left = 10;
+	assert_int_equal(find(&f), 2);
+	f.ports_left = 20;
+	assert_int_equal(find(&f), 4);
+	f.ports_left = 9;
+	f.has_uid = true;
+	f.uid = 7;
+	assert_int_equal(find(&f), 3);
+	assert_int_equal(matcher_look(matcher, 1, &f), MATCHER_NO_SPILL);
+	assert_int_equal(matcher_look(matcher, 2, &f), MATCHER_NO_SPILL);
+	f.uid = 8;
+	f.dport = 80;
+	assert_int_equal(find(&f), 0);
+	close_lab();
+}
+
 /* The entry is the first one of the list that holds, of whatever type. */
 static void
 test_set(void **state)
@@ -519,7 +611,12 @@ test_look(void **state)
 	assert_int_equal(matcher_look(matcher, 0, &f), MATCHER_UNKNOWN);
 	assert_int_equal(matcher_look(matcher, 1, &f), MATCHER_UNKNOWN);
 	assert_int_equal(matcher_look(matcher, 2, &f), MATCHER_HOLDS);
+	assert_int_equal(matcher_look(matcher, 4, &f), MATCHER_NO_PORT);
+	f.dst = rules_lab_addr("192.0.2.1");
 	assert_int_equal(matcher_look(matcher, 4, &f), MATCHER_NO_PORTS_LEFT);
+	f.proto = RULE_ICMP;
+	assert_int_equal(matcher_look(matcher, 4, &f), MATCHER_NO_PORT);
+	f.proto = 0;
 	f.name = &name;
 	f.names = 1;
 	f.dst = rules_lab_addr("192.0.2.1");
@@ -890,6 +987,8 @@ main(void)
 	    cmocka_unit_test(test_ports),
 	    cmocka_unit_test(test_other_entries),
 	    cmocka_unit_test(test_ports_left),
+	    cmocka_unit_test(test_takes_no_port),
+	    cmocka_unit_test(test_spills_what_is_native),
 	    cmocka_unit_test(test_set),
 	    cmocka_unit_test(test_shared_set),
 	    cmocka_unit_test(test_conditions),

@@ -32,6 +32,8 @@ static unsigned
 class_of(void *arg, const char *program)
 {
 	(void)arg;
+	if (strcmp(program, "odd") == 0)
+		return CLASS_RUN; /* which no program has */
 	return strcmp(program, "rclone") == 0 ? 3 : CLASS_NONE;
 }
 
@@ -137,8 +139,16 @@ test_targets(void **state)
 	rule(&l, TARGET_BLOCK);
 	end(&l, TARGET_NATIVE);
 	t = body(&l, false);
-	has(chain(t, "s1"), "{\ncounter name h1\nct status & confirmed == 0 "
-			    "meta nfproto ipv4 meta nfproto @live ");
+	has(chain(t, "s1"),
+	    "{\nmeta l4proto tcp ct state invalid drop\ncounter name h1\n"
+	    "tcp flags & (fin | syn | rst | ack) != syn ct mark set ct mark & "
+	    "0x000f0000 | 0x00100001 accept\nct status & confirmed == 0 "
+	    "meta nfproto ipv4 meta nfproto @live ");
+	has(chain(t, "s2"),
+	    "{\ncounter name h2\n"
+	    "tcp flags & (fin | syn | rst | ack) != syn ct mark set ct mark & "
+	    "0x000f0000 | 0x00400002 goto refuse\nct status & confirmed == 0 "
+	    "meta nfproto ipv4 meta nfproto @live ip daddr @allowed4 ");
 	has(chain(t, "s1"), "@live ip daddr @allowed4 ct mark set ct mark & "
 			    "0x000f0000 | 0x02200001 goto go\n");
 	has(chain(t, "s1"), "@live ip6 daddr @allowed6 ");
@@ -154,17 +164,36 @@ test_targets(void **state)
 	has(chain(t, "s65534"), "goto refuse\n");
 	has(chain(t, "s65533"), "accept\n");
 	has(chain(t, "source"),
-	    "oifname \"uk0\" ct mark & 0xfff00000 { 0x02300000, 0x02200000 } "
+	    "oifname \"uk0\" ct mark & 0xffe00000 == 0x02200000 "
 	    "ip saddr != { 10.66.0.2 } snat ip to 10.66.0.2\n");
 	has(chain(t, "source"), "ip6 saddr != { fd66::2 } snat ip6 to fd66::2");
-	has(chain(t, "left"), "oifname != \"uk0\" ct direction original "
-			      "ct mark & 0xfff00000 { 0x02300000, 0x02200000 } "
-			      "drop\n");
-	has(chain(t, "own"), "ct direction reply accept\n"
-			     "meta mark 0x0000ca6c accept\n"
-			     "ct mark & 0x00f00000 vmap { ");
-	has(chain(t, "refuse"), "tcp reject with tcp reset\n"
-				"reject with icmpx admin-prohibited\n");
+	has(chain(t, "leaving"),
+	    "accept;\nct mark & 0xffe00000 == 0x02200000 oifname != \"uk0\" "
+	    "ct direction original goto refuse\n}");
+	has(chain(t, "left"),
+	    "accept;\nct mark & 0xffe00000 == 0x02200000 oifname != \"uk0\" "
+	    "ct direction original drop\nmeta mark != 0x0000ca6c "
+	    "ct mark & 0x00f00000 != 0 counter name ct mark & 0x0000ffff "
+	    "map @bytes\n}");
+	has(chain(t, "arrived"), "accept;\nmeta mark != 0x0000ca6c ct mark ");
+	has(chain(t, "arriving"),
+	    "accept;\nct mark & 0x00b00000 == 0x00100000 accept\n"
+	    "iifname \"uk0\" ct direction reply "
+	    "ct mark & 0xffe00000 == 0x02200000 "
+	    "meta mark set meta mark & 0x00ffffff | 0x02000000\n}");
+	has(chain(t, "own"),
+	    "accept;\nct mark & 0x00b00000 == 0x00100000 accept\n"
+	    "ct direction reply accept\n"
+	    "meta mark 0x0000ca6c accept\n"
+	    "ct mark & 0x00f00000 vmap { 0x00400000 : goto refuse, "
+	    "0x00200000 : goto go, 0x00300000 : goto go }\n"
+	    "ct mark & 0xff000000 != 0 accept\n"
+	    "oifname \"lo\" accept\n"
+	    "meta mark & 0xff000000 == 0x02000000 goto asked_for\n"
+	    "goto decide\n}");
+	has(chain(t, "refuse"), "{\nmeta l4proto tcp ct state invalid drop\n"
+				"meta l4proto tcp reject with tcp reset\n"
+				"reject with icmpx admin-prohibited\n}");
 	lab_fini(&l);
 }
 
@@ -249,9 +278,11 @@ test_entries_of_a_list(void **state)
 	{
 		uint32_t known = rules_lab_name(&l.rules, "rclone");
 		uint32_t other = rules_lab_name(&l.rules, "nobody");
+		uint32_t odd = rules_lab_name(&l.rules, "odd");
 
 		rules_lab_entry(&l.rules, RULE_PROCESS_NAME)->name = known;
 		rules_lab_entry(&l.rules, RULE_PROCESS_NAME)->name = other;
+		rules_lab_entry(&l.rules, RULE_PROCESS_NAME)->name = odd;
 	}
 	end(&l, TARGET_NATIVE);
 	t = body(&l, false);
@@ -350,6 +381,7 @@ test_ports_left(void **state)
 	t = body(&l, false); /* no budget: never holds */
 	lacks(t, "u2_tcp");
 	lacks(t, "spill");
+	has(chain(t, "s3"), "accept\n");
 	l.p.ports = 240;
 	t = body(&l, false);
 	has(t, "set u2_tcp {\ntypeof ip saddr . tcp sport\nflags dynamic\n"
@@ -357,13 +389,19 @@ test_ports_left(void **state)
 	lacks(chain(t, "rules"), "s2");
 	lacks(chain(t, "s1"), "spill");
 	has(chain(t, "s1"), "goto native\n");
-	has(chain(t, "s3"), "jump spill1\n");
+	has(chain(t, "s3"),
+	    "{\nct status & confirmed == 0 "
+	    "tcp flags & (fin | syn | rst | ack) == syn ip daddr != { ");
+	has(chain(t, "s3"), "ct status & confirmed == 0 meta l4proto udp "
+			    "ip daddr != { 0.0.0.0/8, 10.0.0.0/8, ");
+	has(chain(t, "s3"), "} jump spill1\ncounter name h3\n");
 	has(chain(t, "spill1"), "add @u2_tcp { ip saddr . tcp sport } return");
 	has(chain(t, "native"), "add @u2_udp { ip saddr . udp sport }\n");
 	l.p.ports = 39; /* always fewer than 40 */
 	t = body(&l, false);
 	lacks(chain(t, "spill1"), "add");
-	has(chain(t, "spill1"), "goto s2\n");
+	has(chain(t, "spill1"), "goto full2\n");
+	has(chain(t, "full2"), "{\ngoto s2\n}");
 	l.p.ports = 40;
 	has(body(&l, false), "size 1\n");
 	lab_fini(&l);
@@ -385,6 +423,32 @@ test_several_ports_left(void **state)
 	t = body(&l, false);
 	spill = chain(t, "spill2");
 	assert_true(strstr(spill, "@u2_tcp") < strstr(spill, "@u1_tcp"));
+	has(spill, "goto full2\n");
+	has(t, "set u1_tcp {\ntypeof ip saddr . tcp sport\n"
+	       "flags dynamic,timeout\n");
+	has(t, "set u2_tcp {\ntypeof ip saddr . tcp sport\nflags dynamic\n");
+	lacks(spill, "goto s");
+	has(chain(t, "full1"), "{\ngoto s1\n}");
+	has(chain(t, "full2"),
+	    "{\nmeta l4proto { tcp } add @u1_tcp "
+	    "{ ip saddr & 0.0.0.0 . tcp sport & 0 timeout 1s }\n"
+	    "meta l4proto { tcp } ip saddr & 0.0.0.0 . tcp sport & 0 "
+	    "!= @u1_tcp goto s1\n");
+	has(chain(t, "full2"), "!= @u1_udp goto s1\ngoto s2\n}");
+	l.p.ports = 19; /* both hold always */
+	has(chain(body(&l, false), "full2"),
+	    "{\nmeta l4proto { tcp } goto s1\nmeta l4proto { udp } goto s1\n");
+	lab_fini(&l);
+	lab_init(&l);
+	ports_left(&l, 40);
+	ports_left(&l, 20); /* never before the other one */
+	l.rules.r.rule[1].target = TARGET_NATIVE;
+	end(&l, TARGET_NATIVE);
+	l.p.ports = 240;
+	t = body(&l, false);
+	has(chain(t, "full2"), "{\ngoto s2\n}");
+	has(chain(t, "s2"), "{\ncounter name h2\n"); /* not once more */
+	has(chain(t, "s3"), "jump spill2\n");
 	lab_fini(&l);
 	lab_init(&l);
 	for (unsigned i = 0; i < 2000; i++)
@@ -408,8 +472,20 @@ test_own_ce(void **state)
 	l.p.own_ce = true;
 	t = body(&l, false);
 	has(t, "set s1_tcp {\ntypeof ip daddr . tcp dport\n}\n");
-	has(chain(t, "rules"), "ip daddr . udp dport @s1_udp goto s1\n");
-	lacks(t, "spill");
+	lacks(chain(t, "rules"), "s1");
+	has(chain(t, "s2"), "jump spill1\n");
+	has(chain(t, "s2"), "accept\n");
+	has(chain(t, "spill1"),
+	    "{\nmeta l4proto { tcp } ip daddr . tcp dport @s1_tcp goto s1\n"
+	    "meta l4proto { tcp } ip daddr & 0.0.0.0 . tcp dport & 0 @s1_tcp "
+	    "goto s1\n"
+	    "meta l4proto { udp } ip daddr . udp dport @s1_udp goto s1\n"
+	    "meta l4proto { udp } ip daddr & 0.0.0.0 . udp dport @s1_udp "
+	    "goto s1\n"
+	    "meta l4proto { udp } udp dport != { 53, 123, 443 } "
+	    "ip daddr & 0.0.0.0 . udp dport & 0 @s1_udp goto s1\n}");
+	lacks(t, "chain native");
+	lacks(t, "add @");
 	lacks(body(&l, true), "s1_tcp");
 	lab_fini(&l);
 }
@@ -417,6 +493,10 @@ test_own_ce(void **state)
 static void
 test_dns(void **state)
 {
+	static const struct policy_nft_link link[] = {
+	    {3, {FAMILY_V6, {0xfe, 0x80, [15] = 3}}, false},
+	    {4, {FAMILY_V6, {0xfe, 0x80, [15] = 4}}, true},
+	};
 	struct ip_prefix lan = rules_lab_prefix("192.168.50.0/24");
 	struct lab l;
 	const char *t;
@@ -427,24 +507,47 @@ test_dns(void **state)
 	lacks(body(&l, false), "redirect");
 	l.p.dns_port = 5300;
 	t = body(&l, false);
-	has(chain(t, "own_dns"), "meta mark 0x0000ca6c accept\n"
-				 "meta mark & 0x00ff0000 == 0x00ff0000 "
-				 "accept\n"
-				 "ip6 daddr fe80::/10 accept\n"
-				 "udp dport 53 redirect to :5300\n"
-				 "tcp dport 53 redirect to :5300\n");
+	has(chain(t, "own_dns"),
+	    "meta mark 0x0000ca6c accept\n"
+	    "meta mark & 0x00ff0000 == 0x00ff0000 "
+	    "accept\n"
+	    "ct mark & 0xffe00000 == 0x02200000 accept\n"
+	    "ip6 daddr fe80::/10 meta l4proto { tcp, udp } "
+	    "th dport 53 goto link_dns\n"
+	    "udp dport 53 redirect to :5300\n"
+	    "tcp dport 53 redirect to :5300\n");
 	has(chain(t, "decide"), "th dport 53 meta mark & 0x00ff0000 != "
 				"0x00ff0000 goto local\n");
+	has(chain(t, "own_dns_zone"),
+	    "type filter hook output priority raw; policy accept;\n"
+	    "meta mark 0x0000ca6c accept\n");
+	has(chain(t, "own_dns_zone"),
+	    "meta mark & 0x00ff0000 == 0x00ff0000 accept\n"
+	    "udp sport != 53 udp dport 53 ct zone set 5300\n"
+	    "udp sport 5300 ct zone set 5300\n");
+	has(chain(t, "dns_only"), "ct direction original ct status & dnat == 0 "
+				  "meta l4proto { tcp, udp } th dport 5300 "
+				  "drop\n");
+	/* R8: no link that nobody knows. */
+	has(chain(t, "link_dns"), "chain link_dns {\ndrop\n");
 	lacks(t, "lan_dns");
 	lacks(body(&l, true), "dport 53 ");
+	l.p.link = link;
+	l.p.links = ARRAY_LEN(link);
+	has(chain(body(&l, false), "link_dns"),
+	    "oif 3 meta l4proto { tcp, udp } dnat ip6 to [fe80::3]:5300\n"
+	    "oif 4 meta l4proto { tcp, udp } dnat ip6 to [fe80::4]:5300\n"
+	    "drop\n");
 	l.p.network = &lan;
 	l.p.networks = 1;
 	t = body(&l, false);
 	has(chain(t, "lan_dns"), "ip saddr @network4 udp dport 53 redirect");
-	lacks(chain(t, "lan_dns"), "ip6");
-	has(chain(t, "dns_only"), "ct direction original ct status & dnat == 0 "
-				  "meta l4proto { tcp, udp } th dport 5300 "
-				  "drop\n");
+	has(chain(t, "lan_dns"),
+	    "iif 4 ip6 saddr fe80::/10 tcp dport 53 redirect to :5300\n");
+	lacks(chain(t, "lan_dns"), "iif 3");
+	lacks(chain(t, "lan_dns"), "ip6 saddr @");
+	has(chain(t, "lan_dns_zone"), "ip saddr @network4 udp sport != 53 "
+				      "udp dport 53 ct zone set 5300\n");
 	lab_fini(&l);
 }
 
@@ -461,6 +564,14 @@ test_guard(void **state)
 	end(&l, TARGET_TUNNEL);
 	(void)body(&l, false);
 	assert_false(policy_nft_has_guard(&l.p));
+	l.p.runs = true;
+	assert_true(policy_nft_has_guard(&l.p));
+	lab_fini(&l);
+	lab_init(&l);
+	rule(&l, TARGET_BLOCK);
+	end(&l, TARGET_TUNNEL);
+	has(chain(body(&l, true), "rules"), ".255 goto refuse\n}");
+	assert_true(policy_nft_has_guard(&l.p));
 	lab_fini(&l);
 	lab_init(&l);
 	rule(&l, TARGET_NATIVE);
@@ -486,9 +597,17 @@ test_guard(void **state)
 	has(chain(t, "decide"), "ip6 daddr @local6 goto local\n");
 	has(chain(t, "own"), "0x00400000 : goto refuse");
 	has(chain(t, "own"), "0x00300000 : goto only");
-	has(chain(t, "left"), "oifname != \"uk0\" ct direction original "
-			      "ct mark & 0xfff00000 { 0x02300000 } drop\n");
-	has(chain(t, "lan"), "ip6 saddr @network6 goto decide\n");
+	has(chain(t, "leaving"),
+	    "accept;\nct mark & 0xfff00000 == 0x02300000 oifname != \"uk0\" "
+	    "ct direction original goto refuse\n}");
+	has(chain(t, "left"),
+	    "accept;\nct mark & 0xfff00000 == 0x02300000 oifname != \"uk0\" "
+	    "ct direction original drop\n}");
+	has(chain(t, "arriving"),
+	    "accept;\nct mark & 0x00b00000 == 0x00100000 accept\n"
+	    "iifname { \"lo\", \"uk0\" } accept\n"
+	    "ct direction reply accept\n");
+	has(chain(t, "arriving"), "ip6 saddr @network6 goto decide\n");
 	lab_fini(&l);
 }
 

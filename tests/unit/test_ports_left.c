@@ -47,13 +47,16 @@ static struct {
 	struct fake_set set[SETS];
 	unsigned busy; /* so many calls are refused with UK_EAGAIN */
 	unsigned broken; /* or with UK_ESYS */
-	unsigned calls;
+	unsigned calls, refusals;
 	unsigned walks;
 	/* One begins in the middle: after how many more calls of apply. */
 	unsigned begin_in;
 	struct flow_entry begins;
 	struct nat44_shortage few[64];
 	size_t fews;
+	uint64_t refused;
+	struct flow_tuple deleted[8];
+	size_t deletions;
 	unsigned looks;
 	uint64_t rng;
 } k;
@@ -217,6 +220,15 @@ flows_each(struct flows *f, uint8_t family, uint32_t mark, uint32_t mask,
 }
 
 int
+flows_delete(struct flows *f, const struct flow_tuple *original)
+{
+	(void)f;
+	assert_true(k.deletions < ARRAY_LEN(k.deleted));
+	k.deleted[k.deletions++] = *original;
+	return 0;
+}
+
+int
 getifaddrs(struct ifaddrs **out)
 {
 	static struct sockaddr_in6 six = {.sin6_family = AF_INET6};
@@ -318,6 +330,7 @@ apply(void *arg, const struct hostfw_change *c, size_t n)
 			take(set, c[i].key);
 		else if (!put(set, c[i].key)) {
 			copy_sets(k.set, before);
+			k.refusals++;
 			return UK_ELIMIT;
 		}
 	}
@@ -353,6 +366,13 @@ mape_short(const struct mape *m, uint32_t below,
 	for (size_t i = 0; i < k.fews; i++)
 		if (k.few[i].left < below)
 			visit(arg, &k.few[i]);
+}
+
+uint64_t
+mape_refused(const struct mape *m)
+{
+	(void)m;
+	return k.refused;
 }
 
 void
@@ -745,6 +765,9 @@ test_full(void **state)
 	open_with(NULL);
 	assert_int_equal(k.set[0].n, 201);
 	assert_int_equal(k.set[2].n, 231);
+	/* Each blocks the loop's thread: 2 sets, at 8 halvings of a portion,
+	 * and once more for those of 1000 changes that are all too much. */
+	assert_in_range(k.refusals, 2, 2 * 9 * 4);
 	while (k.flows > 210) {
 		for (unsigned i = 0; i < 29; i++)
 			end(rnd(k.flows));
@@ -907,6 +930,52 @@ test_own_ce(void **state)
 	assert_int_equal(s.used_udp, 34);
 }
 
+static void
+flow_toward(uint32_t mark, bool answered, uint8_t proto, uint8_t last)
+{
+	struct flow_entry *e = &k.flow[k.flows];
+
+	*e = (struct flow_entry){.mark = mark, .answered = answered};
+	e->original = (struct flow_tuple){.src = {FAMILY_V4, {192, 168, 1, 5}},
+	    .dst = {FAMILY_V4, {198, 51, 100, last}},
+	    .sport = (uint16_t)(1000 + k.flows++),
+	    .dport = 443,
+	    .protocol = proto};
+}
+
+/* Only what waits, natively, for a port that is not there; and only when the CE
+ * has refused something since. */
+static void
+test_own_ce_refuses(void **state)
+{
+	(void)state;
+	k.few[k.fews++] = few(6, 1, 443, 0);
+	k.few[k.fews++] = (struct nat44_shortage){17, {0}, 443, 9};
+	open_own_ce();
+	flow_toward(MARK_NATIVE | 1, false, 6, 1);
+	flow_toward(MARK_NATIVE, true, 6, 1);
+	flow_toward(MARK_TUNNEL, false, 6, 1);
+	flow_toward(MARK_NATIVE, false, 6, 2);
+	flow_toward(MARK_NATIVE, false, 17, 2);
+	flow_toward(MARK_NATIVE, false, 1, 1);
+	flow_toward(0, false, 6, 1);
+	pass(UK_NS_PER_S / 10);
+	assert_int_equal(k.walks, 0);
+	k.refused = 1;
+	k.broken = 1;
+	k.few[0].left = 41;
+	pass(UK_NS_PER_S / 10);
+	assert_int_equal(k.deletions, 0);
+	k.few[0].left = 0;
+	pass(UK_NS_PER_S / 10);
+	assert_int_equal(k.deletions, 2);
+	assert_int_equal(k.deleted[0].sport, 1000);
+	assert_int_equal(k.deleted[1].sport, 1004);
+	pass(UK_NS_PER_S);
+	assert_int_equal(k.walks, 1);
+	assert_int_equal(k.deletions, 2);
+}
+
 /* Whatever fails in between. */
 static void
 test_own_ce_random(void **state)
@@ -944,6 +1013,7 @@ main(void)
 	    TEST(test_again),
 	    TEST(test_random),
 	    TEST(test_own_ce),
+	    TEST(test_own_ce_refuses),
 	    TEST(test_own_ce_random),
 	};
 

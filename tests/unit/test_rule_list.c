@@ -72,7 +72,7 @@ show(const struct rules *r, size_t i, char text[static 128])
 
 static const struct {
 	const char *line;
-	const char *entry[4]; /* NULL ends them */
+	const char *entry[5]; /* NULL ends them */
 } good[] = {
     /* Addresses and prefixes. */
     {"192.0.2.0/24", {"IP-CIDR 192.0.2.0/24"}},
@@ -85,6 +85,7 @@ static const struct {
     {"Example.COM", {"DOMAIN example.com"}},
     {"1password.com", {"DOMAIN 1password.com"}},
     {"cafe.de", {"DOMAIN cafe.de"}},
+    {"1-2.3com", {"DOMAIN 1-2.3com"}},
     {"\u65e5\u672c.jp", {"DOMAIN xn--wgv71a.jp"}},
     {".example.com", {"DOMAIN-SUFFIX example.com"}},
     {"+.example.com", {"DOMAIN-SUFFIX example.com"}},
@@ -117,12 +118,47 @@ static const struct {
     {"full:a.jp @cn @ads", {"DOMAIN a.jp"}},
     {"domain:a.jp:@cn", {"DOMAIN-SUFFIX a.jp"}},
     {"keyword:ads", {"DOMAIN-KEYWORD ads"}},
+    {"a.jp @cn\nb.jp\nfull:c.jp\n.d.jp",
+	{"DOMAIN-SUFFIX a.jp", "DOMAIN-SUFFIX b.jp", "DOMAIN c.jp",
+	    "DOMAIN-SUFFIX d.jp"}},
+    {"full:a.jp\n0.0.0.0 b.jp\n192.0.2.1",
+	{"DOMAIN a.jp", "DOMAIN b.jp", "IP-CIDR 192.0.2.1/32"}},
     /* adblock. */
+    {"||a.jp^\n||b.jp^$important\n||c.jp^|\n||*.d.jp^$all",
+	{"DOMAIN-SUFFIX a.jp", "DOMAIN-SUFFIX b.jp", "DOMAIN-SUFFIX c.jp",
+	    "DOMAIN-SUFFIX d.jp"}},
+    {"! x\n||192.0.2.1^\na.jp\n0.0.0.0 b.jp",
+	{"IP-CIDR 192.0.2.1/32", "DOMAIN a.jp", "DOMAIN b.jp"}},
+    {"[AutoProxy 0.2.9]\n||a.jp\n.b.jp",
+	{"DOMAIN-SUFFIX a.jp", "DOMAIN-SUFFIX b.jp"}},
     {"[Adblock Plus 2.0]\n! Title\n||a.jp^", {"DOMAIN-SUFFIX a.jp"}},
     /* dnsmasq. */
     {"server=/a.jp/192.0.2.1", {"DOMAIN-SUFFIX a.jp"}},
     {"address=/a.jp/b.jp/", {"DOMAIN-SUFFIX a.jp", "DOMAIN-SUFFIX b.jp"}},
     {"local=/a.jp/", {"DOMAIN-SUFFIX a.jp"}},
+    {"ipset=/a.jp/x\nnftset=/b.jp/4#inet#x#y",
+	{"DOMAIN-SUFFIX a.jp", "DOMAIN-SUFFIX b.jp"}},
+    {"[/a.jp/b.jp/]https://192.0.2.1/dns-query",
+	{"DOMAIN-SUFFIX a.jp", "DOMAIN-SUFFIX b.jp"}},
+    /* Of firewalls. */
+    {"; x\n192.0.2.0/24 ; SBL1 ; y", {"IP-CIDR 192.0.2.0/24"}},
+    {"192.0.2.0/24,\n192.0.2.1, 2001:db8::1",
+	{"IP-CIDR 192.0.2.0/24", "IP-CIDR 192.0.2.1/32",
+	    "IP-CIDR 2001:db8::1/128"}},
+    {"create x hash:net\nadd x 192.0.2.0/24 timeout 0",
+	{"IP-CIDR 192.0.2.0/24"}},
+    {"/ip firewall address-list\nadd list=x comment=\"a b\" "
+     "address=192.0.2.1\nadd address=a.jp list=x",
+	{"IP-CIDR 192.0.2.1/32", "DOMAIN a.jp"}},
+    {":do { add address=192.0.2.1} on-error={}\n"
+     "/ipv6 firewall address-list add address=2001:db8::1",
+	{"IP-CIDR 192.0.2.1/32", "IP-CIDR 2001:db8::1/128"}},
+    {"DST-PORT,80/443/8000-8080",
+	{"DST-PORT 80-80", "DST-PORT 443-443", "DST-PORT 8000-8080"}},
+    {"DST-PORT,>=50000\nSRC-PORT,<1024\nDST-PORT,>1\nDST-PORT,<=1",
+	{"DST-PORT 50000-65535", "SRC-PORT 1-1023", "DST-PORT 2-65535",
+	    "DST-PORT 1-1"}},
+    {"DOMAIN,*.a.jp", {"DOMAIN-SUFFIX a.jp"}},
     /* The file. */
     {"\xef\xbb\xbf# x\r\n; y\r\n// z\r\n\r\n  a.jp\r\nb.jp\r",
 	{"DOMAIN a.jp", "DOMAIN b.jp"}},
@@ -169,6 +205,14 @@ static const struct {
     {"192.0.2.1/24", "bits behind their length", 1},
     {"DOMAIN,a.jp,Proxy\nDOMAIN,b.jp,x,y", "line 1 and 1 more: what stands", 2},
     {"GEOIP,JP", "as GEOIP is not known", 0},
+    {"DOMAIN,1.2.3.4\na.jp\nDOMAIN-SUFFIX,2001:db8::1",
+	"line 1 and 1 more: addresses where names", 3},
+    {"a.*.jp\nDOMAIN,b?.jp\n*\nc.jp", "line 1 and 2 more: left out: a \"*\"",
+	1},
+    {"||a.jp^\n||b.jp^$third-party\n/x/\n||ads.\n||c\n||d.jp:443^\n"
+     "&x\n||^\nDOMAN,a.jp\n[x]\ny:",
+	"line 2 and 9 more: left out: of adblock", 1},
+    {"[Adblock Plus 2.0]\nbanner.gif\n||a.jp^", "line 2: left out: of", 1},
 };
 
 static void
@@ -218,23 +262,28 @@ static const struct {
      "a",
 	"l: UTF-16"},
     {"a.jp\n b jp", "l:2:2: \"b jp\" is neither a name"},
-    {"192.0.2.1 a.jp", "l:1:1: \"192.0.2.1 a.jp\" is neither"},
+    {"192.0.2.1 a.jp", "l:1:1: \"192.0.2.1 a.jp\": one address"},
+    {"0.0.0.0 \1", "l:1:9: \"\\x01\" is no domain name"},
     {"a.jp\n300.1.1.1", "l:2:1: \"300.1.1.1\" is no IPv4 address"},
     {"10.0.0.0/33", "l:1:1: \"10.0.0.0/33\": the length"},
-    {"a.*.jp", "l:1:1: \"a.*.jp\": wildcards"},
-    {"*", "l:1:1: \"*\": wildcards"},
     {"https://a.jp", "l:1:1: \"https://a.jp\": the name alone"},
     {"DOMAN,a.jp", "l:1:1: unknown type \"DOMAN\"; did you mean DOMAIN?"},
     {"DOMAIN,", "l:1:8: a value is missing"},
-    {"DOMAIN,1.2.3.4", "l:1:8: \"1.2.3.4\" is an address"},
     {"IP-CIDR,a.jp", "l:1:9: \"a.jp\" is a name"},
     {"RULE-SET,x", "l:1:1: a list cannot name lists"},
     {"include:x", "l:1:1: a list cannot name lists"},
     {"PORTS-LEFT,<40", "l:1:1: PORTS-LEFT belongs"},
-    {"||a.jp^$third-party", "l:1:1: \"||a.jp^$third-party\": of adblock"},
-    {"||", "l:1:1: \"||\": of adblock"},
-    {"||^", "l:1:3: a value is missing"},
-    {"ipset=/a.jp/x", "l:1:1: \"ipset\" is none of"},
+    {"bogus-nxdomain=192.0.2.1", "l:1:1: \"bogus-nxdomain\" is none of"},
+    {"192.0.2.0-192.0.2.9", "l:1:1: \"192.0.2.0-192.0.2.9\": a range"},
+    {"DOMAIN\uff0ca.jp", "l:1:1: \"DOMAIN\uff0ca.jp\": a full-width"},
+    {"DST-PORT,>65535", "l:1:10: \">65535\" is no port"},
+    {"DST-PORT,<1", "l:1:10: \"<1\" is no port"},
+    {"DST-PORT,=80", "l:1:10: \"=80\" is no port"},
+    {"DST-PORT,80//443", "l:1:13: a value is missing"},
+    {"add x", "l:1:6: a value is missing"},
+    {"add x a.jp", "l:1:7: \"a.jp\" is a name"},
+    {"192.0.2.1, a.jp", "l:1:12: \"a.jp\" is a name"},
+    {"[/a.jp b/]x", "l:1:3: \"a.jp b\" is no domain name"},
     {"server=192.0.2.1", "l:1:1: \"server=192.0.2.1\": /NAME/"},
     {"server=//192.0.2.1", "l:1:9: a value is missing"},
     {"domain:", "l:1:8: a value is missing"},
@@ -244,6 +293,48 @@ static const struct {
     {"- ", "l:1:2: a value is missing"},
     {"0.0.0.0 a..jp", "l:1:9: \"a..jp\" is no domain name"},
 };
+
+/* Other files: one message, and no line of them is looked at. */
+static const struct {
+	const char *file, *word;
+} other[] = {
+    {"SRS\1a", "l: binary, as sing-box"},
+    {"\x28\xb5\x2f\xfd", "l: binary, as mihomo"},
+    {"\x1f\x8b", "l: compressed"},
+    {"PK\3\4", "l: a ZIP"},
+    {"\n\1\2\3\4 a.jp", "l: binary, not text"},
+    {"\n <html>", "l: a web page"},
+    {" {\n\"version\": 2 }", "l: JSON"},
+    {"[ \"192.0.2.0/24\" ]", "l: JSON"},
+    {"\xef\xbb\xbf{ }", "l: JSON"},
+    {"payload: [ a.jp ]\nx y\n", "l:1:1: \"payload: [ a.jp ]\": \"payload:\""},
+    {"a.jp\rb.jp\r", "l: text whose lines end with CR alone"},
+    {"W0F1dG9Qcm94eSAwLjIuOV0KISBDaGVja3N1bTogUEFHVlgvaU1qWmhFd2VC\n",
+	"l: base64"},
+    {"[General]\nx y\n", "l:1:1: \"[General]\": a section"},
+    {"dns:\n  x y\n", "l:1:1: \"dns:\": a key of YAML"},
+};
+
+static void
+test_other(void **state)
+{
+	struct rules *r;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(other); i++) {
+		if (parse_for(&r, other[i].file, 0, RULES_LINUX) != UK_EINVAL ||
+		    strncmp(d.entry[0].text, other[i].word,
+			strlen(other[i].word)) != 0)
+			fail_msg("\"%s\": %u: %s", other[i].file, d.errors,
+			    d.n > 0 ? d.entry[0].text : "accepted");
+		assert_int_equal(d.errors, 1);
+	}
+	/* A zero byte ends no word. */
+	assert_int_equal(
+	    parse_for(&r, "0.0.0.0 a\0 b\n", 13, RULES_LINUX), UK_EINVAL);
+	assert_int_equal(
+	    parse_for(&r, "0.0.0.0 \0\n", 10, RULES_LINUX), UK_EINVAL);
+}
 
 static void
 test_wrong(void **state)
@@ -290,16 +381,17 @@ test_random(void **state)
 	static const struct {
 		const char *before, *behind;
 		enum rule_type type;
+		bool bare; /* means all below in a list of v2fly's */
 	} form[] = {
-	    {"", "", RULE_DOMAIN},
-	    {"DOMAIN,", "\r", RULE_DOMAIN},
-	    {"  - '", "'", RULE_DOMAIN},
-	    {"full:", "", RULE_DOMAIN},
-	    {"0.0.0.0 ", " # x", RULE_DOMAIN},
-	    {".", "", RULE_DOMAIN_SUFFIX},
-	    {"DOMAIN-SUFFIX,", ",x", RULE_DOMAIN_SUFFIX},
-	    {"||", "^", RULE_DOMAIN_SUFFIX},
-	    {"server=/", "/1.1.1.1", RULE_DOMAIN_SUFFIX},
+	    {"", "", RULE_DOMAIN, true},
+	    {"DOMAIN,", "\r", RULE_DOMAIN, false},
+	    {"  - '", "'", RULE_DOMAIN, true},
+	    {"full:", "", RULE_DOMAIN, false},
+	    {"0.0.0.0 ", " # x", RULE_DOMAIN, false},
+	    {".", "", RULE_DOMAIN_SUFFIX, false},
+	    {"DOMAIN-SUFFIX,", ",x", RULE_DOMAIN_SUFFIX, false},
+	    {"||", "^", RULE_DOMAIN_SUFFIX, false},
+	    {"server=/", "/1.1.1.1", RULE_DOMAIN_SUFFIX, false},
 	};
 	static char list[200 * 64];
 
@@ -307,10 +399,13 @@ test_random(void **state)
 	for (unsigned round = 0; round < 200; round++) {
 		size_t n = 1 + rnd() % 200, at = 0;
 		unsigned how[200], value[200];
+		bool v2fly = false;
 		struct rules *r;
 
 		for (size_t i = 0; i < n; i++) {
 			how[i] = (unsigned)(rnd() % ARRAY_LEN(form));
+			v2fly =
+			    v2fly || strcmp(form[how[i]].before, "full:") == 0;
 			value[i] = (unsigned)rnd();
 			at += (size_t)snprintf(list + at, 64, "%sa%u.Jp%s\n",
 			    form[how[i]].before, value[i], form[how[i]].behind);
@@ -323,7 +418,9 @@ test_random(void **state)
 
 			snprintf(name, sizeof(name), "a%u.jp", value[i]);
 			assert_string_equal(r->names + e->name, name);
-			assert_int_equal(e->type, form[how[i]].type);
+			assert_int_equal(e->type, v2fly && form[how[i]].bare
+						      ? RULE_DOMAIN_SUFFIX
+						      : form[how[i]].type);
 			assert_int_equal(e->line, i + 1);
 		}
 		rules_free(r);
@@ -338,6 +435,7 @@ main(void)
 	    cmocka_unit_test(test_warned),
 	    cmocka_unit_test(test_windows),
 	    cmocka_unit_test(test_wrong),
+	    cmocka_unit_test(test_other),
 	    cmocka_unit_test(test_many_wrong),
 	    cmocka_unit_test(test_random),
 	};

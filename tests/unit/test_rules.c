@@ -10,40 +10,8 @@
 
 #include <cmocka.h>
 
+#include "failing_wrap.h"
 #include "rules_files.h"
-
-static unsigned fail_at; /* fail this one of the next ones; 0: none */
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t size);
-
-static bool
-fails(void)
-{
-	return fail_at > 0 && --fail_at == 0;
-}
-
-void *
-__wrap_malloc(size_t size)
-{
-	return fails() ? NULL : __real_malloc(size);
-}
-
-void *
-__wrap_calloc(size_t n, size_t size)
-{
-	return fails() ? NULL : __real_calloc(n, size);
-}
-
-void *
-__wrap_realloc(void *p, size_t size)
-{
-	return fails() ? NULL : __real_realloc(p, size);
-}
 
 static uint64_t rng = 88172645463325252;
 
@@ -185,7 +153,7 @@ test_spellings(void **state)
 	    "\r\n  domain-suffix , Example.COM. ,\tTUNNEL\t\r\n ; x\n// y\n"
 	    "default , Native # z",
 	    "HOST-SUFFIX,.example.com,PROXY,no-resolve\nMATCH,DIRECT",
-	    "DOMAIN-SUFFIX,example.com,proxy,extended-matching // x\n"
+	    "DOMAIN-SUFFIX,example.com,proxy,extended-matching ; x\n"
 	    "FINAL,DIRECT,dns-failed",
 	};
 
@@ -299,7 +267,7 @@ test_default(void **state)
 	assert_int_equal(d.warnings, 1);
 	assert_int_equal(d.entry[0].line, 2);
 	assert_non_null(
-	    strstr(d.entry[0].text, "never decides, nor do 1 more rules:"));
+	    strstr(d.entry[0].text, "never decides, nor does 1 more rule:"));
 	rules_free(r);
 	r = parse_good("DEFAULT,block\nDOMAIN,a.jp,tunnel\n");
 	assert_non_null(strstr(d.entry[0].text, "never decides:"));
@@ -339,6 +307,8 @@ static const struct wrong wrong[] = {
     {"DOMAIN,a.jp,", 1, 13, "the target is empty"},
     {"DOMAIN,a.jp,tunnel,", 1, 20, "nothing stands"},
     {"DOMAIN,a.jp,tunnel,native", 1, 20, "unknown condition \"native\""},
+    {"DOMAIN,a.jp,tunnel,dport=80,443", 1, 29, "as dport=80/443"},
+    {"tunnel,DOMAIN,a.jp", 1, 1, "\"tunnel\" begins no rule"},
     {"DOMAIN,a,tunnel,,,,,,,,,,,,,,", 1, 30, "more fields"},
     {"DEFAULT,native,proto=tcp", 1, 16, "no conditions"},
     /* Target. */
@@ -428,11 +398,15 @@ static const struct wrong wrong[] = {
     {"\xfe\xff"
      "D",
 	1, 1, "UTF-16"},
+    {"DOMAIN,a.jp,tunnel\rDEFAULT,native\r", 1, 1, "CR alone"},
+    {"{\"rules\": []}", 1, 1, "this is JSON"},
+    {"<html>", 1, 1, "this is a web page"},
 };
 
 static void
 test_wrong(void **state)
 {
+	char name[7 + 254 + 8];
 	struct rules *r;
 
 	(void)state;
@@ -451,6 +425,12 @@ test_wrong(void **state)
 	assert_int_equal(
 	    parse_for(&r, "DOMAIN,a\0b,tunnel", 17, RULES_LINUX), UK_EINVAL);
 	assert_non_null(strstr(d.entry[0].text, "zero byte"));
+	assert_int_equal(d.entry[0].column, 9);
+	memset(name, 'a', sizeof(name));
+	memcpy(name, "DOMAIN,", 7);
+	memcpy(name + sizeof(name) - 8, ",native", 8);
+	assert_int_equal(parse(&r, name), UK_EINVAL);
+	assert_non_null(strstr(d.entry[0].text, "a name of 254 bytes"));
 	diag_init(&d, "x");
 	assert_int_equal(
 	    rules_parse(&r, "x", "RULE-SET,y,native", 17, NULL, 0, &d),

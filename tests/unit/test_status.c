@@ -174,6 +174,37 @@ test_routes(void **state)
 	fini(&s);
 }
 
+/* The policy's object is passed on as it is; its text: test_policy_status.c. */
+static void
+test_policy(void **state)
+{
+	struct status s = example();
+	json_t *policy = json_pack("{s:s, s:i, s:b, s:[]}", "file",
+	    "/etc/ukai/office.rules", "loaded", 1700000000, "live", 1, "rules");
+	json_t *o;
+	char *text;
+
+	(void)state;
+	o = status_json(&s);
+	assert_true(json_is_null(json_object_get(o, "policy")));
+	text = print(o);
+	assert_null(strstr(text, "policy"));
+	free(text);
+	json_decref(o);
+	assert_non_null(policy);
+	s.policy = json_incref(policy);
+	o = status_json(&s);
+	assert_ptr_equal(json_object_get(o, "policy"), policy);
+	text = print(o);
+	assert_non_null(
+	    strstr(text, "\n  policy       /etc/ukai/office.rules"));
+	free(text);
+	json_decref(o);
+	assert_int_equal(policy->refcount, 1); /* taken, and given back */
+	json_decref(policy);
+	fini(&s);
+}
+
 /* An object of another version, or none at all, prints something. */
 static void
 test_text_of_anything(void **state)
@@ -217,6 +248,7 @@ main(void)
 	    cmocka_unit_test(test_json),
 	    cmocka_unit_test(test_text),
 	    cmocka_unit_test(test_routes),
+	    cmocka_unit_test(test_policy),
 	    cmocka_unit_test(test_text_of_anything),
 	    cmocka_unit_test(test_allocation_failures),
 	};
