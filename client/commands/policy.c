@@ -9,10 +9,13 @@
 #include "io/service.h"
 
 static const struct program_verb verbs[] = {
-    {"check", command_policy_check, "all that is wrong or doubtful in a policy"},
-    {"explain", command_policy_explain, "which line decides about a flow, and why"},
+    {"check", command_policy_check,
+	"all that is wrong or doubtful in a policy"},
+    {"explain", command_policy_explain,
+	"which line decides about a flow, and why"},
     {"reload", command_policy_reload, "have running tunnels read theirs again"},
-    {"import", command_policy_import, "make one of another program's configuration"},
+    {"import", command_policy_import,
+	"make one of another program's configuration"},
     {"export", command_policy_export, "its addresses, for WireGuard apps"},
 };
 

@@ -12,7 +12,7 @@ struct cidr_range {
 /* Zero-initialised means empty. */
 struct cidr_set {
 	struct cidr_range *item; /* v4 before v6, in order, none touches
-	                            another: after cidr_set_settle() */
+				    another: after cidr_set_settle() */
 	size_t n, cap;
 };
 

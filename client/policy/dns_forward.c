@@ -245,7 +245,8 @@ ask_new(struct dns_forward *f, const struct dns_origin *o, const uint8_t *msg,
 {
 	struct dns_ask *a;
 
-	if (f->ask_count == DNS_FORWARD_QUESTIONS) {
+	/* Dropping one may let its client bring another. */
+	while (f->ask_count >= DNS_FORWARD_QUESTIONS) {
 		f->stats.refused_full++;
 		ask_drop(CONTAINER_OF(f->asks.next, struct dns_ask, order));
 	}
@@ -393,7 +394,8 @@ on_due(void *arg)
 		struct dns_ask *a =
 		    CONTAINER_OF(f->asks.next, struct dns_ask, order);
 
-		if (now_ns - a->since_ns < DNS_ANSWER_WAIT)
+		/* What the others' end lets in is younger than now_ns. */
+		if (now_ns < a->since_ns + DNS_ANSWER_WAIT)
 			break;
 		ask_expire(a);
 	}

@@ -219,7 +219,7 @@ dns_clients_reap(struct dns_forward *f, uint64_t now_ns)
 
 		l = l->next;
 		if (c->dead ||
-		    (!waits && now_ns - c->active_ns > DNS_CLIENT_IDLE))
+		    (!waits && now_ns > c->active_ns + DNS_CLIENT_IDLE))
 			client_close(c);
 	}
 }

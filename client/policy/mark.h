@@ -24,7 +24,7 @@ enum mark_class {
 	CLASS_RUN_SOFT = 0xfd, /* `ukai run --fallback`: as "tunnel" */
 	CLASS_RUN = 0xfe, /* `ukai run`: as "tunnel!" */
 	CLASS_DNS = 0xff, /* our forwarder's own questions: not sent back to
-	                     it; the policy decides where they go */
+			     it; the policy decides where they go */
 };
 
 #define MARK_DECISION_MASK UINT32_C(0x00f00000)

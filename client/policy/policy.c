@@ -512,7 +512,7 @@ policy_close(struct policy *p, bool stay, struct diag *d)
 		return;
 	p->closing = true;
 	watch_close(p->timer);
-	while (p->loading || p->putting)
+	while (p->loading || p->putting || p->forgetting)
 		uv_run(p->s.loop, UV_RUN_ONCE);
 	watch_close(p->refused);
 	policy_kernel_close(p->kernel, d);

@@ -1,7 +1,32 @@
 /* policy: a running split-tunnel policy: rules, tables in the kernel, names,
  * programs, fallback and ports put together. Linux. On the loop's thread;
  * loading a file and bringing it into the kernel is done by libuv's worker
- * threads, as lists may have a million lines. */
+ * threads, as lists may have a million lines.
+ *
+ * What is in this folder, and what calls what; each file's head says the rest:
+ *
+ *   policy*.c              the running policy: start and changes of names
+ *                          (policy.c), policy_describe, _live, _reload, _status
+ *     compiled             a file made ready to be looked up: of
+ *       rules, rule_list   text to rules, and its lists: rules_*.c,
+ *                          domain_name; rules_cover finds what never decides
+ *       matcher            which rule decides about a flow: matcher_*.c
+ *       slots              which rules have sets and counters of their own
+ *     policy_kernel        tables in the kernel, with the text of
+ *       policy_nft         chains and sets; mark: the bits of marks
+ *     policy_others        no second policy, no second guard
+ *     dns_forward          answers that wait for the kernel: dns_forward_*.c
+ *       dns_message        what the DNS says
+ *     bindings             addresses of names, for matcher's rules
+ *     dns_caches           what others know from before
+ *     programs             classes of sockets: program_classes, process,
+ *                          process_watch, sock_class_bpf
+ *     ports_left           the line's ports: ports_used (flows of others' CE),
+ *                          ports_short (our own CE), line_ports
+ *
+ * Whether the relay answers is client/failover.h's. For commands alone, without
+ * a running policy: explain, explain_reason; import_clash with clash_yaml and
+ * clash_rule; import_wg; export_ips. cidr_set and list serve several. */
 #ifndef UKAI_POLICY_POLICY_H
 #define UKAI_POLICY_POLICY_H
 

@@ -1,13 +1,18 @@
+#include <stdlib.h>
+
 #include "core/err.h"
 #include "io/clock.h"
 #include "io/tunnel.h"
 #include "mark.h"
 #include "policy_state.h"
 
-#define FORGOTTEN_AT_ONCE 512
+/* Each pass has the kernel walk over all of its flows. */
+#define FORGOTTEN_AT_ONCE 32768
+/* Somebody who begins flows all the time does not keep us for ever. */
+#define PASSES_MAX 64
 
 struct forgetting {
-	struct flow_tuple flow[FORGOTTEN_AT_ONCE];
+	struct flow_tuple *flow;
 	size_t n;
 };
 
@@ -18,35 +23,61 @@ on_waiting(void *arg, const struct flow_entry *e)
 
 	if (!e->answered)
 		f->flow[f->n++] = e->original;
-	return f->n < ARRAY_LEN(f->flow);
+	return f->n < FORGOTTEN_AT_ONCE;
 }
 
-/* Returns how many. */
-static size_t
-forget_some(struct policy *p, uint8_t family, uint32_t mark)
+/* Returns whether there may be more. */
+static bool
+forget_some(struct policy *p, struct forgetting *f, uint8_t family)
 {
-	struct forgetting f = {.n = 0};
-	size_t n = 0;
+	size_t forgotten = 0;
 
-	(void)flows_each(
-	    p->flows, family, mark, MARK_DECISION_MASK, on_waiting, &f);
-	for (size_t i = 0; i < f.n; i++)
-		n += flows_delete(p->flows, &f.flow[i]) == 0;
-	return n;
+	f->n = 0;
+	/* What both decisions have in common. */
+	(void)flows_each(p->flows, family, MARK_TUNNEL & MARK_TUNNEL_ONLY,
+	    MARK_DECISION_MASK & ~(MARK_TUNNEL ^ MARK_TUNNEL_ONLY), on_waiting,
+	    f);
+	for (size_t i = 0; i < f->n; i++)
+		forgotten += flows_delete(p->flows, &f->flow[i]) == 0;
+	return f->n == FORGOTTEN_AT_ONCE && forgotten > 0;
+}
+
+/* In a worker thread: with a few hundred thousand flows it takes seconds. */
+static void
+forget_waiting(uv_work_t *w)
+{
+	static const uint8_t family[] = {FAMILY_V4, FAMILY_V6};
+	struct policy *p = w->data;
+	struct forgetting f = {
+	    .flow = malloc(FORGOTTEN_AT_ONCE * sizeof(*f.flow))};
+
+	for (size_t i = 0; f.flow != NULL && i < ARRAY_LEN(family); i++)
+		for (unsigned n = 0; n < PASSES_MAX; n++)
+			if (!forget_some(p, &f, family[i]))
+				break;
+	free(f.flow);
+}
+
+static void
+has_forgotten(uv_work_t *w, int status)
+{
+	struct policy *p = w->data;
+
+	(void)status; /* nobody cancels it */
+	p->forgetting = false;
 }
 
 /* What still waits for its first answer from the tunnel is decided on anew,
- * with its next packet. */
+ * with its next packet. Not now: the next turn tries again. */
 static void
-forget_waiting(struct policy *p)
+begin_forgetting(struct policy *p)
 {
-	static const uint8_t family[] = {FAMILY_V4, FAMILY_V6};
-	static const uint32_t mark[] = {MARK_TUNNEL, MARK_TUNNEL_ONLY};
-
-	for (size_t i = 0; i < ARRAY_LEN(family) * ARRAY_LEN(mark); i++)
-		while (forget_some(p, family[i % 2], mark[i / 2]) ==
-		       FORGOTTEN_AT_ONCE)
-			continue;
+	if (p->forgetting)
+		return;
+	p->forget.data = p;
+	p->forgetting = uv_queue_work(p->s.loop, &p->forget, forget_waiting,
+			    has_forgotten) == 0;
+	p->to_forget = !p->forgetting;
 }
 
 static void
@@ -80,8 +111,7 @@ set_live(struct policy *p, bool live)
 	    live ? "the relay answers: flows take the tunnel again"
 		 : "the relay does not answer: new flows stay on the line, and "
 		   "those of tunnel! are refused");
-	if (!live)
-		forget_waiting(p);
+	p->to_forget = !live;
 }
 
 static bool
@@ -118,4 +148,6 @@ policy_follow_peers(struct policy *p)
 
 	if (live != p->live)
 		set_live(p, live);
+	if (p->to_forget)
+		begin_forgetting(p);
 }

@@ -10,8 +10,19 @@
 
 /* Behind connection tracking (-200) and the firewall's own chains at mangle
  * (-150), before anything is redirected (-100). */
-#define DECIDE "mangle + 5"
-#define GUARD "mangle + 10"
+#define DECIDE -145
+#define GUARD -140
+#define DSTNAT -100
+#define SRCNAT 100
+
+/* While a table takes the place of another, both have their chains in a hook,
+ * the new one's first, and one moment makes the new ones hold and the old ones
+ * empty: a packet between the two then passes through neither. So what decides,
+ * redirects or gives a source stands twice, at the next priority again; whom
+ * the first has seen the second lets pass. */
+enum turn { FIRST_TURN, SECOND_TURN, TURNS };
+
+static const char *const turn_name[TURNS] = {"", "_again"};
 
 #define NO_SLOT 0
 
@@ -243,6 +254,9 @@ target_chain(struct text *t, const struct policy_nft *p, unsigned number,
 	if (target == TARGET_TUNNEL || target == TARGET_TUNNEL_ONLY)
 		tunnel_if_possible(t, p, number, target);
 	not_tunnelled(t, p, number, target);
+	/* Without an entry of connection tracking there is nothing to mark. */
+	if (target == TARGET_TUNNEL_ONLY || target == TARGET_BLOCK)
+		text_add(t, "goto refuse\n");
 	text_add(t, "}\n");
 }
 
@@ -476,25 +490,43 @@ decide_chain(struct text *t, const struct policy_nft *p, bool guard)
 {
 	text_add(t,
 	    "chain decide {\n"
-	    "fib daddr type { local, broadcast, multicast, anycast } "
-	    "goto local\n"
+	    "fib daddr type { local, multicast, anycast } goto local\n"
+	    "ip daddr { 10.0.0.0/8, 100.64.0.0/10, 172.16.0.0/12, "
+	    "192.168.0.0/16 } fib daddr type broadcast goto local\n"
 	    "ip daddr { 0.0.0.0, 169.254.0.0/16, 224.0.0.0/4, "
 	    "255.255.255.255 } goto local\n"
 	    "ip6 daddr { ::, fe80::/10, ff00::/8 } goto local\n"
-	    "icmpv6 type { 130-137, 143, 151-153 } goto local\n"
-	    "meta l4proto igmp goto local\n"
-	    "meta nfproto ipv4 udp sport { 67, 68 } udp dport { 67, 68 } "
-	    "goto local\n"
-	    "meta nfproto ipv6 udp sport { 546, 547 } udp dport { 546, 547 } "
-	    "goto local\n");
+	    "meta iif 0 icmpv6 type { 130-137, 143, 151-153 } goto local\n"
+	    "meta iif 0 meta nfproto ipv4 udp sport { 67, 68 } "
+	    "udp dport { 67, 68 } goto local\n"
+	    "meta iif 0 meta nfproto ipv6 udp sport { 546, 547 } "
+	    "udp dport { 546, 547 } goto local\n");
 	if (has_prefix(p->local, p->locals, FAMILY_V4))
 		text_add(t, "ip daddr @local4 goto local\n");
 	if (has_prefix(p->local, p->locals, FAMILY_V6))
 		text_add(t, "ip6 daddr @local6 goto local\n");
+	text_add(t, "jump wait\n");
 	if (!guard)
 		dns_is_local(t, p);
 	run_classes(t, guard);
 	text_add(t, "goto rules\n}\n");
+}
+
+/* Sets with ranges are empty for some time after the moment from which on a
+ * new table holds (Linux fills them last, one after another, as they stand
+ * here): nothing is decided until the last ones have what belongs there. Which
+ * is some microseconds, or with long lists milliseconds. */
+static void
+wait_chain(struct text *t)
+{
+	text_add(t, "set filled {\n"
+		    "typeof meta mark\nflags interval\n"
+		    "elements = { 0-1 }\n"
+		    "}\n"
+		    "chain wait {\n"
+		    "meta mark & 0 != @filled drop\n"
+		    "meta mark & 0 != { 0-1, 3-4 } drop\n"
+		    "}\n");
 }
 
 /* ---- where packets are seen ---- */
@@ -526,12 +558,14 @@ known_flows(struct text *t, const struct policy_nft *p, bool guard)
 }
 
 static void
-own_chain(struct text *t, const struct policy_nft *p, bool guard)
+own_chain(
+    struct text *t, const struct policy_nft *p, bool guard, enum turn turn)
 {
 	text_add(t,
-	    "chain own {\n"
-	    "type %s hook output priority %s; policy accept;\n",
-	    guard ? "filter" : "route", guard ? GUARD : DECIDE);
+	    "chain own%s {\n"
+	    "type %s hook output priority %d; policy accept;\n",
+	    turn_name[turn], guard ? "filter" : "route",
+	    (guard ? GUARD : DECIDE) + (int)turn);
 	native_goes_on(t);
 	known_flows(t, p, guard);
 	text_add(t,
@@ -558,6 +592,7 @@ lan_flows(struct text *t, const struct policy_nft *p, bool guard)
 {
 	text_add(t, "iifname { \"lo\", \"%s\" } accept\n", p->ifname);
 	known_flows(t, p, guard);
+	text_add(t, "jump wait\n");
 	if (has_prefix(p->network, p->networks, FAMILY_V4))
 		text_add(t, "ip saddr @network4 goto decide\n");
 	if (has_prefix(p->network, p->networks, FAMILY_V6))
@@ -565,14 +600,15 @@ lan_flows(struct text *t, const struct policy_nft *p, bool guard)
 }
 
 static void
-arriving_chain(struct text *t, const struct policy_nft *p, bool guard)
+arriving_chain(
+    struct text *t, const struct policy_nft *p, bool guard, enum turn turn)
 {
 	if (guard && p->networks == 0)
 		return;
 	text_add(t,
-	    "chain arriving {\n"
-	    "type filter hook prerouting priority %s; policy accept;\n",
-	    guard ? GUARD : DECIDE);
+	    "chain arriving%s {\n"
+	    "type filter hook prerouting priority %d; policy accept;\n",
+	    turn_name[turn], (guard ? GUARD : DECIDE) + (int)turn);
 	native_goes_on(t);
 	if (!guard)
 		mark_answers(t, p);
@@ -609,11 +645,12 @@ source_rules(struct text *t, const struct policy_nft *p, uint8_t family)
 }
 
 static void
-source_chain(struct text *t, const struct policy_nft *p)
+source_chain(struct text *t, const struct policy_nft *p, enum turn turn)
 {
-	text_add(t, "chain source {\n"
-		    "type nat hook postrouting priority srcnat; "
-		    "policy accept;\n");
+	text_add(t,
+	    "chain source%s {\n"
+	    "type nat hook postrouting priority %d; policy accept;\n",
+	    turn_name[turn], SRCNAT + (int)turn);
 	source_rules(t, p, FAMILY_V4);
 	source_rules(t, p, FAMILY_V6);
 	text_add(t, "}\n");
@@ -708,12 +745,15 @@ lan_dns(struct text *t, const struct policy_nft *p)
 		    "type filter hook prerouting priority raw; "
 		    "policy accept;\n");
 	for_lan(t, p, zone);
-	text_add(t, "}\n"
-		    "chain lan_dns {\n"
-		    "type nat hook prerouting priority dstnat; "
-		    "policy accept;\n");
-	for_lan(t, p, redirect);
 	text_add(t, "}\n");
+	for (enum turn i = FIRST_TURN; i < TURNS; i++) {
+		text_add(t,
+		    "chain lan_dns%s {\n"
+		    "type nat hook prerouting priority %d; policy accept;\n",
+		    turn_name[i], DSTNAT + (int)i);
+		for_lan(t, p, redirect);
+		text_add(t, "}\n");
+	}
 }
 
 static void
@@ -765,6 +805,24 @@ dns_only(struct text *t, const struct policy_nft *p)
 }
 
 static void
+own_dns(struct text *t, const struct policy_nft *p, enum turn turn)
+{
+	text_add(t,
+	    "chain own_dns%s {\n"
+	    "type nat hook output priority %d; policy accept;\n"
+	    "meta mark 0x%08x accept\n"
+	    "meta mark & 0x%08x == 0x%08x accept\n",
+	    turn_name[turn], DSTNAT + (int)turn, (unsigned)p->own_mark,
+	    (unsigned)MARK_CLASS_MASK, (unsigned)CLASS_DNS << MARK_CLASS_SHIFT);
+	/* Who has asked for the tunnel asks through it. */
+	match_tunnelled(t, p, true);
+	text_add(t, "accept\nip6 daddr fe80::/10 meta l4proto { tcp, udp } "
+		    "th dport 53 goto link_dns\n");
+	redirect(t, "", p->dns_port);
+	text_add(t, "}\n");
+}
+
+static void
 dns_chains(struct text *t, const struct policy_nft *p)
 {
 	if (p->dns_port == 0)
@@ -772,19 +830,8 @@ dns_chains(struct text *t, const struct policy_nft *p)
 	link_dns(t, p);
 	own_dns_zone(t, p);
 	dns_only(t, p);
-	text_add(t,
-	    "chain own_dns {\n"
-	    "type nat hook output priority -100; policy accept;\n"
-	    "meta mark 0x%08x accept\n"
-	    "meta mark & 0x%08x == 0x%08x accept\n",
-	    (unsigned)p->own_mark, (unsigned)MARK_CLASS_MASK,
-	    (unsigned)CLASS_DNS << MARK_CLASS_SHIFT);
-	/* Who has asked for the tunnel asks through it. */
-	match_tunnelled(t, p, true);
-	text_add(t, "accept\nip6 daddr fe80::/10 meta l4proto { tcp, udp } "
-		    "th dport 53 goto link_dns\n");
-	redirect(t, "", p->dns_port);
-	text_add(t, "}\n");
+	own_dns(t, p, FIRST_TURN);
+	own_dns(t, p, SECOND_TURN);
 	if (p->networks > 0)
 		lan_dns(t, p);
 }
@@ -823,12 +870,15 @@ policy_nft_body(struct text *t, const struct policy_nft *p)
 	target_chains(t, p);
 	ports_chains(t, p);
 	decide_chain(t, p, false);
-	own_chain(t, p, false);
-	arriving_chain(t, p, false);
-	source_chain(t, p);
+	for (enum turn i = FIRST_TURN; i < TURNS; i++) {
+		own_chain(t, p, false, i);
+		arriving_chain(t, p, false, i);
+		source_chain(t, p, i);
+	}
 	leak_chains(t, p, false);
 	arrived_chain(t, p);
 	dns_chains(t, p);
+	wait_chain(t);
 }
 
 bool
@@ -865,7 +915,10 @@ policy_nft_guard_body(struct text *t, const struct policy_nft *p)
 	only_chain(t, p);
 	policy_nft_rules(t, p, true);
 	decide_chain(t, p, true);
-	own_chain(t, p, true);
-	arriving_chain(t, p, true);
+	for (enum turn i = FIRST_TURN; i < TURNS; i++) {
+		own_chain(t, p, true, i);
+		arriving_chain(t, p, true, i);
+	}
 	leak_chains(t, p, true);
+	wait_chain(t);
 }

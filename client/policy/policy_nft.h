@@ -6,8 +6,9 @@
  * decision follows the rules in order, one slot (slots.h) after another; a
  * slot's addresses are in sets.
  *
- *   local things        to this host, multicast, broadcast, link-local,
- *                       neighbour discovery, DHCP, `local`: MARK_LOCAL
+ *   local things        to this host, multicast, broadcast in private
+ *                       networks (R5), link-local, this host's own neighbour
+ *                       discovery and DHCP, `local`: MARK_LOCAL
  *   tunnel              live and allowed: MARK_TUNNEL and the tunnel's mark;
  *                       else MARK_NATIVE
  *   tunnel!             live and allowed: MARK_TUNNEL_ONLY; else MARK_REFUSED
@@ -21,7 +22,8 @@
  *
  * What is refused gets a TCP reset, or ICMP administratively prohibited, at
  * once. What is decided for the tunnel and would leave by anything else is
- * refused as well. */
+ * refused as well. While the kernel fills the sets of a table that takes the
+ * place of another nothing is decided: what is new is dropped. */
 #ifndef UKAI_POLICY_NFT_H
 #define UKAI_POLICY_NFT_H
 

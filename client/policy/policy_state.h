@@ -35,6 +35,8 @@ struct policy {
 	struct failover *peer;
 	size_t peers;
 	bool live; /* as the kernel's table has it */
+	uv_work_t forget; /* has flows to itself */
+	bool to_forget, forgetting;
 	bool runs; /* `ukai run` has been asked for, maybe of an earlier run */
 	/* What the tables were made of last. */
 	struct ip_addr dns_server[8]; /* [Interface] DNS */

@@ -50,8 +50,8 @@ bool ports_left_has(const struct rules *r);
 /* The kernel's table stands already, with empty sets. Flows that use ports
  * since before are found and put in, as far as there is room. rules, slots and
  * c are not needed after. Returns 0; UK_EPERM, UK_ESYS, UK_ENOMEM. */
-int ports_left_open(struct ports_left **out, const struct ports_left_conf *c,
-    struct diag *d);
+int ports_left_open(
+    struct ports_left **out, const struct ports_left_conf *c, struct diag *d);
 void ports_left_close(struct ports_left *p); /* NULL: no-op */
 /* The table was made anew: its sets are empty. NULL: no-op. */
 void ports_left_again(struct ports_left *p);
@@ -62,7 +62,6 @@ struct ports_left_stats {
 	bool own_ce; /* then used_* are the CE's */
 };
 /* Behind somebody else's CE the kernel's flows are counted for it. */
-void ports_left_stats(
-    const struct ports_left *p, struct ports_left_stats *out);
+void ports_left_stats(const struct ports_left *p, struct ports_left_stats *out);
 
 #endif

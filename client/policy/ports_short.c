@@ -16,6 +16,8 @@
 /* Flows that are begun anew at once; the others' next packets are refused, too.
  */
 #define WAITING_MOST 1024
+/* The kernel's walk over its flows takes at most a tenth of our time. */
+#define WALK_SHARE 10
 
 struct few {
 	uint16_t slot;
@@ -27,6 +29,7 @@ struct ports_short {
 	const struct ports_left_conf *c;
 	struct flows *flows;
 	uint64_t refused; /* as seen last */
+	uint64_t walk_ns; /* no walk over all flows before */
 	struct watch *timer;
 	struct few *few;
 	size_t n;
@@ -139,15 +142,18 @@ static void
 begin_anew(struct ports_short *p)
 {
 	uint64_t refused = mape_refused(p->c->mape);
+	uint64_t begin_ns = clock_now().mono_ns, end_ns;
 	struct waiting w = {.p = p};
 
-	if (refused == p->refused)
+	if (refused == p->refused || begin_ns < p->walk_ns)
 		return;
 	p->refused = refused;
 	(void)flows_each(p->flows, FAMILY_V4, MARK_NATIVE, MARK_DECISION_MASK,
 	    on_native, &w);
 	for (size_t i = 0; i < w.n; i++)
 		(void)flows_delete(p->flows, &w.flow[i]);
+	end_ns = clock_now().mono_ns;
+	p->walk_ns = end_ns + WALK_SHARE * (end_ns - begin_ns);
 }
 
 static void

@@ -61,8 +61,8 @@ struct ports_changes {
 
 /* set_of: policy_nft_used_set() or policy_nft_short_set(). */
 void ports_changes_add(struct ports_changes *w,
-    void (*set_of)(char name[static POLICY_NFT_SET_MAX], uint16_t slot,
-	uint8_t proto),
+    void (*set_of)(
+	char name[static POLICY_NFT_SET_MAX], uint16_t slot, uint8_t proto),
     uint16_t slot, uint64_t end, bool add);
 /* What is left of it. Returns 0, or the first error. */
 int ports_changes_end(struct ports_changes *w);
@@ -73,8 +73,7 @@ int ports_used_open(struct ports_used **out, const struct ports_left_conf *c,
     const struct ports_slots *s, struct diag *d);
 void ports_used_close(struct ports_used *u);
 void ports_used_again(struct ports_used *u);
-void ports_used_count(
-    const struct ports_used *u, uint32_t *tcp, uint32_t *udp);
+void ports_used_count(const struct ports_used *u, uint32_t *tcp, uint32_t *udp);
 
 /* ports_short.c: with our own */
 struct ports_short;

@@ -61,7 +61,7 @@ struct rule_entry {
 	union {
 		struct ip_prefix prefix; /* IP-CIDR, SRC-IP-CIDR */
 		uint32_t name; /* DOMAIN*, PROCESS-NAME: where it begins in
-		                  rules.names */
+				  rules.names */
 		struct rule_ports ports; /* DST-PORT, SRC-PORT */
 		uint32_t uid;
 	};
@@ -86,7 +86,7 @@ struct rule {
 	uint8_t target; /* enum rule_target */
 	uint32_t line; /* in the policy; 0: the DEFAULT that nobody wrote */
 	uint32_t text, text_len; /* the line in rules.text, without comment and
-	                            surrounding blanks */
+				    surrounding blanks */
 	uint32_t first, entries; /* in rules.entry */
 	uint32_t conditions; /* in rules.condition; 0 is the one without any */
 	uint32_t file; /* of its entries, in rules.file; 0: the policy */
@@ -133,8 +133,8 @@ int rules_parse(struct rules **out, const char *name, const char *text,
 /* Read it and its lists, then as above. d's entries are about path, which d
  * borrows. Also UK_ENOENT, UK_EPERM, UK_ESYS: the policy itself cannot be
  * read. */
-int rules_load(struct rules **out, const char *path, enum rules_os os,
-    struct diag *d);
+int rules_load(
+    struct rules **out, const char *path, enum rules_os os, struct diag *d);
 void rules_free(struct rules *r); /* NULL: no-op */
 
 /* Warn of what can hardly be meant: rules that can never decide, because an

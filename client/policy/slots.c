@@ -145,19 +145,19 @@ highest(const struct slots *s)
 {
 	uint16_t n = 0;
 
-	for (size_t i = 0; s != NULL && i < s->n; i++)
+	for (size_t i = 0; i < s->n; i++)
 		if (s->item[i].number > n)
 			n = s->item[i].number;
 	return n;
 }
 
-/* From behind the highest on, so that a number rests before it is somebody
+/* From behind the last one on, so that a number rests before it is somebody
  * else's: connections of a rule that is gone still carry it. */
 static int
 give_numbers(struct slots *s, const struct slots *before)
 {
 	bool *taken = calloc(SLOTS_MAX + 1, sizeof(*taken));
-	uint32_t next = highest(before), tried = 0;
+	uint32_t next = before != NULL ? before->last : 0, tried = 0;
 
 	if (taken == NULL)
 		return UK_ENOMEM;
@@ -173,6 +173,7 @@ give_numbers(struct slots *s, const struct slots *before)
 			break;
 		s->item[i].number = (uint16_t)next;
 	}
+	s->last = (uint16_t)next;
 	free(taken);
 	return tried > SLOTS_MAX ? UK_ELIMIT : 0;
 }

@@ -17,7 +17,7 @@
 struct slot {
 	uint32_t first, n; /* rules */
 	uint16_t number;
-	uint64_t hash[2]; /* of the text of its rules, keyed by neither */
+	uint64_t hash[2]; /* of the text of its rules */
 };
 
 struct slots {
@@ -28,6 +28,7 @@ struct slots {
 	 * such slot. */
 	uint32_t *of_number;
 	uint16_t highest;
+	uint16_t last; /* number that was given last, also to one now gone */
 };
 
 /* before: the slots of the policy that this one replaces; NULL: none. A slot

@@ -171,9 +171,11 @@ same "one name after another on one connection" \
 
 # ---- names of rules ----
 
+# $1: a pattern
 told_has()
 {
 	say p told
+	# shellcheck disable=SC2254
 	case $answer in $1) ;; *) return 1 ;; esac
 }
 
@@ -236,7 +238,7 @@ n=$(field held)
 later private.soft.test A
 check "an answer waits for the kernel" all_held $((n + 1))
 same "and has not gone out" "$(cat "$work/late")" ""
-say p done
+say p 'done'
 wait "$late"
 same "it goes when the kernel has it" "$(cat "$work/late")" \
     "NOERROR 192.0.2.9 "

@@ -33,7 +33,7 @@ cleanup()
 	local name
 
 	for name in $tun2 $tun; do
-		on_pc "$ukai" down $name >/dev/null 2>&1
+		on_pc "$ukai" down "$name" >/dev/null 2>&1
 	done
 	on_pc "$ukai" restore >/dev/null 2>&1
 	"$line" down >/dev/null 2>&1

@@ -678,6 +678,99 @@ test_long_list(void **state)
 	lab_fini(&l);
 }
 
+/* R8: while a table takes the place of another, the hooks of both stand, and
+ * the new one's sets with ranges are empty for a moment. */
+static void
+test_no_gap_while_tables_change_R8(void **state)
+{
+	static const char last[] = "chain wait {\n"
+				   "meta mark & 0 != @filled drop\n"
+				   "meta mark & 0 != { 0-1, 3-4 } drop\n"
+				   "}\n";
+	struct ip_prefix lan = rules_lab_prefix("192.168.50.0/24");
+	struct lab l;
+	const char *t;
+
+	(void)state;
+	lab_init(&l);
+	rule(&l, TARGET_TUNNEL_ONLY);
+	end(&l, TARGET_NATIVE);
+	l.p.network = &lan;
+	l.p.networks = 1;
+	l.p.dns_port = 5300;
+	t = body(&l, false);
+	has(chain(t, "own"), "type route hook output priority -145;");
+	has(chain(t, "own_again"), "type route hook output priority -144;");
+	has(chain(t, "arriving"), "hook prerouting priority -145;");
+	has(chain(t, "arriving_again"), "hook prerouting priority -144;");
+	has(chain(t, "source"), "hook postrouting priority 100;");
+	has(chain(t, "source_again"), "hook postrouting priority 101;");
+	has(chain(t, "own_dns"), "hook output priority -100;");
+	has(chain(t, "own_dns_again"), "hook output priority -99;");
+	has(chain(t, "lan_dns"), "hook prerouting priority -100;");
+	has(chain(t, "lan_dns_again"), "hook prerouting priority -99;");
+	has(chain(t, "decide"), "jump wait\n");
+	has(chain(t, "arriving_again"),
+	    "jump wait\nip saddr @network4 goto decide\n");
+	assert_string_equal(t + strlen(t) - strlen(last), last);
+	t = body(&l, true);
+	has(chain(t, "own"), "type filter hook output priority -140;");
+	has(chain(t, "own_again"), "type filter hook output priority -139;");
+	has(chain(t, "arriving_again"), "hook prerouting priority -139;");
+	has(chain(t, "arriving_again"),
+	    "jump wait\nip saddr @network4 goto decide\n");
+	has(chain(t, "decide"), "jump wait\n");
+	assert_string_equal(t + strlen(t) - strlen(last), last);
+	lab_fini(&l);
+}
+
+/* R5: nothing by a netmask but in private networks, and nothing of others'
+ * that only a host's own link is for. */
+static void
+test_what_is_local_R5(void **state)
+{
+	struct lab l;
+	const char *t;
+
+	(void)state;
+	lab_init(&l);
+	rule(&l, TARGET_TUNNEL_ONLY);
+	end(&l, TARGET_NATIVE);
+	for (int guard = 0; guard < 2; guard++) {
+		t = chain(body(&l, guard == 1), "decide");
+		has(t,
+		    "fib daddr type { local, multicast, anycast } goto local\n"
+		    "ip daddr { 10.0.0.0/8, 100.64.0.0/10, 172.16.0.0/12, "
+		    "192.168.0.0/16 } fib daddr type broadcast goto local\n");
+		has(t, "\nmeta iif 0 icmpv6 type { 130-137,");
+		has(t, "\nmeta iif 0 meta nfproto ipv4 udp sport { 67, 68 } ");
+		has(t, "\nmeta iif 0 meta nfproto ipv6 udp sport { 546, ");
+		lacks(t, "igmp");
+	}
+	lab_fini(&l);
+}
+
+/* R8: what connection tracking has no entry for cannot be marked, and is
+ * refused as well. */
+static void
+test_untracked_is_refused_R8(void **state)
+{
+	struct lab l;
+	const char *t;
+
+	(void)state;
+	lab_init(&l);
+	rule(&l, TARGET_TUNNEL_ONLY);
+	rule(&l, TARGET_BLOCK);
+	rule(&l, TARGET_TUNNEL);
+	end(&l, TARGET_NATIVE);
+	t = body(&l, false);
+	has(chain(t, "s1"), "goto refuse\ngoto refuse\n}");
+	has(chain(t, "s2"), "goto refuse\ngoto refuse\n}");
+	lacks(chain(t, "s3"), "goto refuse\n");
+	lab_fini(&l);
+}
+
 int
 main(void)
 {
@@ -695,6 +788,9 @@ main(void)
 	    cmocka_unit_test(test_guard),
 	    cmocka_unit_test(test_known_addresses),
 	    cmocka_unit_test(test_long_list),
+	    cmocka_unit_test(test_no_gap_while_tables_change_R8),
+	    cmocka_unit_test(test_what_is_local_R5),
+	    cmocka_unit_test(test_untracked_is_refused_R8),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -66,7 +66,7 @@ static const struct row {
 	int at_open, at_start;
 	const char *says;
 } rows[] = {
-    {{{NULL}}, 0, 0, NULL},
+    {{{NULL, false, false}}, 0, 0, NULL},
     {{{"filter", false, true}, {"ukai", true, true}}, 0, 0, NULL},
     {{{"ukai-a0", true, true}, {"ukai-a0-guard", false, true}}, 0, 0, NULL},
     {{{"ukai-b1", true, false}, {"ukai-map0", true, false}}, 0, 0, NULL},
@@ -116,9 +116,9 @@ test_guarded(void **state)
 {
 	static const struct table none[] = {{"ukai-a0", true, true},
 	    {"ukai-a0-guard", true, true}, {"ukai-a0-guard2", false, true},
-	    {NULL}};
-	static const struct table one[] = {
-	    {"ukai-a0-guard", false, true}, {"ukai-b0", true, true}, {NULL}};
+	    {NULL, false, false}};
+	static const struct table one[] = {{"ukai-a0-guard", false, true},
+	    {"ukai-b0", true, true}, {NULL, false, false}};
 
 	(void)state;
 	tables = none;

@@ -55,6 +55,7 @@ static struct {
 	struct nat44_shortage few[64];
 	size_t fews;
 	uint64_t refused;
+	uint64_t walk_ns; /* what a walk takes */
 	struct flow_tuple deleted[8];
 	size_t deletions;
 	unsigned looks;
@@ -212,6 +213,7 @@ flows_each(struct flows *f, uint8_t family, uint32_t mark, uint32_t mask,
 {
 	(void)f;
 	k.walks++;
+	now_ns += k.walk_ns;
 	assert_int_equal(family, FAMILY_V4);
 	for (size_t i = 0; i < k.flows; i++)
 		if ((k.flow[i].mark & mask) == mark && !visit(arg, &k.flow[i]))
@@ -976,6 +978,29 @@ test_own_ce_refuses(void **state)
 	assert_int_equal(k.deletions, 2);
 }
 
+/* A gateway may have a few hundred thousand flows while its ports run out: the
+ * loop does not walk over them all the time. */
+static void
+test_own_ce_walks_seldom(void **state)
+{
+	(void)state;
+	k.few[k.fews++] = few(6, 1, 443, 0);
+	open_own_ce();
+	k.walk_ns = UK_NS_PER_S / 2;
+	k.refused = 1;
+	pass(UK_NS_PER_S / 10);
+	assert_int_equal(k.walks, 1);
+	flow_toward(MARK_NATIVE, false, 6, 1);
+	for (unsigned i = 0; i < 40; i++) {
+		k.refused++;
+		pass(UK_NS_PER_S / 10);
+	}
+	assert_int_equal(k.walks, 1);
+	pass(2 * UK_NS_PER_S);
+	assert_int_equal(k.walks, 2);
+	assert_int_equal(k.deletions, 1);
+}
+
 /* Whatever fails in between. */
 static void
 test_own_ce_random(void **state)
@@ -1014,6 +1039,7 @@ main(void)
 	    TEST(test_random),
 	    TEST(test_own_ce),
 	    TEST(test_own_ce_refuses),
+	    TEST(test_own_ce_walks_seldom),
 	    TEST(test_own_ce_random),
 	};
 

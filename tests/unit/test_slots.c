@@ -151,6 +151,7 @@ test_numbers_come_round(void **state)
 	s = slots_of(&l, NULL);
 	s->item[0].number = SLOTS_MAX;
 	s->item[1].number = 1;
+	s->last = SLOTS_MAX;
 	add(&l, RULE_DOMAIN, TARGET_TUNNEL, "two");
 	t = slots_of(&l, s);
 	assert_int_equal(t->item[0].number, SLOTS_MAX);
@@ -159,6 +160,36 @@ test_numbers_come_round(void **state)
 	slots_free(s);
 	slots_free(t);
 	rules_lab_fini(&l);
+}
+
+/* Nor is it with the reload after that one. */
+static void
+test_numbers_rest(void **state)
+{
+	struct rules_lab a, b, c;
+	struct slots *s, *t, *u;
+
+	(void)state;
+	rules_lab_init(&a);
+	add(&a, RULE_DOMAIN, TARGET_TUNNEL, "one");
+	add(&a, RULE_DOMAIN, TARGET_TUNNEL, "two");
+	s = slots_of(&a, NULL);
+	rules_lab_init(&b);
+	add(&b, RULE_DOMAIN, TARGET_TUNNEL, "one");
+	t = slots_of(&b, s);
+	assert_int_equal(t->highest, 1);
+	rules_lab_init(&c);
+	add(&c, RULE_DOMAIN, TARGET_TUNNEL, "one");
+	add(&c, RULE_DOMAIN, TARGET_TUNNEL, "three");
+	u = slots_of(&c, t);
+	assert_int_equal(u->item[0].number, 1);
+	assert_int_equal(u->item[1].number, 3);
+	slots_free(s);
+	slots_free(t);
+	slots_free(u);
+	rules_lab_fini(&a);
+	rules_lab_fini(&b);
+	rules_lab_fini(&c);
 }
 
 static void
@@ -195,6 +226,7 @@ main(void)
 	    cmocka_unit_test(test_many_rules_join_when_alike),
 	    cmocka_unit_test(test_numbers_stay_with_the_text),
 	    cmocka_unit_test(test_numbers_come_round),
+	    cmocka_unit_test(test_numbers_rest),
 	    cmocka_unit_test(test_too_many),
 	};
 
