@@ -314,6 +314,18 @@ opaque_take(struct dns_forward *f, const struct dns_origin *o,
 		ask_drop(a);
 }
 
+static bool
+is_of_lan(const struct dns_origin *o)
+{
+	static const struct ip_prefix loopback = {{FAMILY_V4, {127}}, 8};
+	static const struct ip_addr loopback6 = {FAMILY_V6, {[15] = 1}};
+	const struct ip_addr *asked = &o->peer.src;
+
+	return o->from == DNS_FROM_UDP &&
+	       !ip_prefix_contains(&loopback, asked) &&
+	       !ip_addr_equal(asked, &loopback6);
+}
+
 void
 dns_ask_take(struct dns_forward *f, const struct dns_origin *o,
     const uint8_t *msg, size_t len)
@@ -328,6 +340,7 @@ dns_ask_take(struct dns_forward *f, const struct dns_origin *o,
 		return;
 	}
 	f->stats.questions++;
+	f->stats.lan += is_of_lan(o);
 	if (o->server.addr.family == FAMILY_NONE) {
 		refuse(f, o, msg, len, DNS_REFUSED);
 		return;

@@ -81,6 +81,7 @@ void dns_forward_committed(struct dns_forward *f, bool ok);
 
 struct dns_forward_stats {
 	uint64_t questions, answers, held; /* held: waited for the kernel */
+	uint64_t lan; /* of the questions: by UDP, not to a loopback address */
 	uint64_t tunnel; /* asked through the tunnel */
 	uint64_t refused_private, refused_v6, refused_down, refused_full;
 	uint64_t timeouts, malformed;

@@ -17,6 +17,9 @@
 #define TURN FAILOVER_EVERY
 #define TURNS_SECOND (UK_NS_PER_S / TURN)
 #define TURNS_GATEWAYS (10 * TURNS_SECOND)
+#define TURNS_LAN (5 * TURNS_SECOND)
+/* So many between two looks, and none heard: no chance. */
+#define LAN_QUESTIONS_LOST 2
 /* Elements brought into the kernel at once. */
 #define CHANGES_MAX 128
 /* hostfw_elements() keeps as much; with its zero. */
@@ -311,6 +314,34 @@ look_at_links(struct policy *p)
 		(void)put_again(p);
 }
 
+/* A filter of somebody else's that drops what is redirected leaves the LAN
+ * without DNS, and nobody there can see why. */
+static void
+look_at_lan_dns(struct policy *p)
+{
+	struct dns_forward_stats dns;
+	bool deaf = p->lan_deaf;
+	uint64_t sent;
+
+	if (p->dns == NULL || p->networks == 0)
+		return;
+	policy_kernel_look(p->kernel);
+	sent = policy_kernel_lan_dns(p->kernel);
+	dns_forward_stats(p->dns, &dns);
+	if (dns.lan > p->lan_heard)
+		p->lan_deaf = false;
+	else if (sent >= p->lan_sent + LAN_QUESTIONS_LOST)
+		p->lan_deaf = true;
+	if (p->lan_deaf && !deaf)
+		log_msg(LOG_WARN,
+		    "%s: a firewall of this host drops the LAN's DNS questions "
+		    "before ukai has them: let in what `ct original proto-dst "
+		    "53` finds; see ukai.conf(5), A gateway's firewall",
+		    p->s.name);
+	p->lan_sent = sent;
+	p->lan_heard = dns.lan;
+}
+
 static void
 on_turn(void *arg)
 {
@@ -326,6 +357,8 @@ on_turn(void *arg)
 		(void)commit(p);
 	if (++p->turns % TURNS_GATEWAYS == 0)
 		look_at_gateways(p);
+	if (p->turns % TURNS_LAN == 0)
+		look_at_lan_dns(p);
 	watch_after(p->timer, TURN);
 }
 

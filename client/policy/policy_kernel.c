@@ -19,6 +19,7 @@ struct policy_kernel {
 	uint8_t guarded[SLOT_NUMBERS / 8]; /* slots with names in the guard */
 	/* By slot: of tables that are gone, and of the one that stands. */
 	struct policy_count *before, *now;
+	uint64_t lan_dns;
 
 	uv_work_t work;
 	bool busy;
@@ -98,8 +99,16 @@ on_counter(void *arg, const char *counter, uint64_t packets, uint64_t bytes)
 		   slot < SLOT_NUMBERS) {
 		k->now[slot].packets = packets;
 		k->now[slot].bytes = bytes;
+	} else if (strcmp(counter, POLICY_NFT_LAN_DNS) == 0) {
+		k->lan_dns = packets;
 	}
 	return true;
+}
+
+uint64_t
+policy_kernel_lan_dns(const struct policy_kernel *k)
+{
+	return k->lan_dns;
 }
 
 void

@@ -75,6 +75,9 @@ struct policy_count {
 /* Since the slot is there, over reloads. While busy: as of the last look. */
 void policy_kernel_count(
     struct policy_kernel *k, uint16_t slot, struct policy_count *out);
+/* Questions of the LAN that the table that stands has redirected, as of the
+ * last look. */
+uint64_t policy_kernel_lan_dns(const struct policy_kernel *k);
 /* Have counters read anew before the next policy_kernel_count(). */
 void policy_kernel_look(struct policy_kernel *k);
 

@@ -710,6 +710,17 @@ redirect(struct text *t, const char *match, uint16_t port)
 	    match, (unsigned)port, match, (unsigned)port);
 }
 
+/* Counted: another table may drop them behind this one. */
+static void
+redirect_lan(struct text *t, const char *match, uint16_t port)
+{
+	text_add(t,
+	    "%sudp dport 53 counter name " POLICY_NFT_LAN_DNS
+	    " redirect to :%u\n"
+	    "%stcp dport 53 redirect to :%u\n",
+	    match, (unsigned)port, match, (unsigned)port);
+}
+
 static void
 zone(struct text *t, const char *match, uint16_t port)
 {
@@ -741,7 +752,8 @@ for_lan(struct text *t, const struct policy_nft *p,
 static void
 lan_dns(struct text *t, const struct policy_nft *p)
 {
-	text_add(t, "chain lan_dns_zone {\n"
+	text_add(t, "counter " POLICY_NFT_LAN_DNS " {\n}\n"
+		    "chain lan_dns_zone {\n"
 		    "type filter hook prerouting priority raw; "
 		    "policy accept;\n");
 	for_lan(t, p, zone);
@@ -751,7 +763,7 @@ lan_dns(struct text *t, const struct policy_nft *p)
 		    "chain lan_dns%s {\n"
 		    "type nat hook prerouting priority %d; policy accept;\n",
 		    turn_name[i], DSTNAT + (int)i);
-		for_lan(t, p, redirect);
+		for_lan(t, p, redirect_lan);
 		text_add(t, "}\n");
 	}
 }

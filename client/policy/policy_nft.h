@@ -109,6 +109,8 @@ void policy_nft_short_set(
 /* The counter of a slot's flows (hits) and that of all their packets. */
 #define POLICY_NFT_HITS "h%u"
 #define POLICY_NFT_BYTES "b%u"
+/* And that of questions by UDP that were redirected from the LAN. */
+#define POLICY_NFT_LAN_DNS "lan_dns"
 
 /* Append to the body of the tunnel's table, which has an owner. */
 void policy_nft_body(struct text *t, const struct policy_nft *p);

@@ -48,6 +48,8 @@ struct policy {
 	size_t links;
 	struct policy_nft_known *known;
 	size_t knowns;
+	uint64_t lan_sent, lan_heard; /* questions of the LAN, at the last look */
+	bool lan_deaf; /* a filter drops them on their way to the forwarder */
 	struct log_limit complaint;
 	struct watch *refused; /* tells dns of a change that failed */
 

@@ -130,7 +130,8 @@ dns_json(const struct policy *p)
 	o = put(o, "refused_down", number(s.refused_down));
 	o = put(o, "refused_full", number(s.refused_full));
 	o = put(o, "timeouts", number(s.timeouts));
-	return put(o, "malformed", number(s.malformed));
+	o = put(o, "malformed", number(s.malformed));
+	return put(o, "lan_blocked", json_boolean(p->lan_deaf));
 }
 
 static void
@@ -379,13 +380,17 @@ print_dns_trouble(const json_t *o, FILE *to)
 		const char *key, *says;
 	} row[] = {
 	    {"refused_private", "private addresses left out of answers"},
-	    {"refused_v6", "IPv6 addresses left out: the tunnel has no IPv6"},
+	    {"refused_ipv6", "IPv6 addresses left out: the tunnel has no IPv6"},
 	    {"refused_down", "questions refused while the relay was away"},
 	    {"refused_full", "questions refused: too many at a time"},
 	    {"timeouts", "questions without an answer"},
 	    {"malformed", "messages that make no sense"},
 	};
 
+	if (json_is_true(json_object_get(o, "lan_blocked")))
+		tunnel_status_line(to, 2, "DNS",
+		    "a firewall of this host drops the LAN's questions; see "
+		    "ukai.conf(5)");
 	for (size_t i = 0; i < ARRAY_LEN(row); i++) {
 		uint64_t n = tunnel_status_number(o, row[i].key);
 

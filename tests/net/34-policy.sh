@@ -93,6 +93,27 @@ same "explain says the same" "$(on_pc "$ukai" policy explain \
     "$work/office.rules" 198.51.100.6:443 --json | jq -c '[.target,.line]')" \
     '["tunnel!",7]'
 
+# ---- a firewall of the gateway's own ----
+
+on_pc nft -f - <<EOF
+table inet theirs {
+	chain in {
+		type filter hook input priority filter; policy accept;
+		iifname lan0 drop
+	}
+}
+EOF
+asked_in_vain()
+{
+	timeout 10 ip netns exec "$lan" dig +tries=1 +time=1 A www.example \
+	    >/dev/null
+	grep -q "ct original proto-dst 53" "$work/up.out"
+}
+check "the LAN's DNS is dropped: said, and what to do" \
+    eventually 20 asked_in_vain
+check "the LAN's DNS is dropped: status" test "$(json .dns.lan_blocked)" = true
+on_pc nft delete table inet theirs
+
 # ---- reload ----
 
 mkfifo "$work/in"

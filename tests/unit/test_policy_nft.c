@@ -541,7 +541,8 @@ test_dns(void **state)
 	l.p.network = &lan;
 	l.p.networks = 1;
 	t = body(&l, false);
-	has(chain(t, "lan_dns"), "ip saddr @network4 udp dport 53 redirect");
+	has(chain(t, "lan_dns"),
+	    "ip saddr @network4 udp dport 53 counter name lan_dns redirect");
 	has(chain(t, "lan_dns"),
 	    "iif 4 ip6 saddr fe80::/10 tcp dport 53 redirect to :5300\n");
 	lacks(chain(t, "lan_dns"), "iif 3");
