@@ -271,7 +271,8 @@ covers_name(const struct rules_cover *c, const struct rule_entry *e,
 		if (look_up(c, &suffix, by))
 			return true;
 		suffix.name = strchr(suffix.name, '.');
-		suffix.name += suffix.name != NULL;
+		if (suffix.name != NULL)
+			suffix.name++;
 	}
 	for (const char *at = name; c->keywords > 0 && *at != 0; at++) {
 		if (covers_by_keyword_at(c, at, condition, by))
