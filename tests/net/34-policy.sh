@@ -210,9 +210,10 @@ cat >"$work/many.py" <<'EOF'
 import collections, socket, sys
 held, seen = [], collections.Counter()
 for i in range(60):
-    # Each from a port of its own: else two count as one.
+    # Each from a port of its own, that nobody is given: else two count
+    # as one.
     s = socket.create_connection(("198.51.100.%d" % (1 + i % 9), 80), 5,
-                                 ("", 42000 + i))
+                                 ("", 20000 + i))
     seen[s.makefile().readline().strip()] += 1
     held.append(s)
 print(seen["192.0.2.10"], seen["203.0.113.1"])
