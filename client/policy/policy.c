@@ -29,20 +29,24 @@
 
 /* ---- open ---- */
 
-int
-policy_open_programs(struct policy *p, const struct compiled *c, struct diag *d)
+static int
+open_programs(struct policy *p, const struct compiled *c, struct diag *d)
 {
-	struct programs_conf conf = {.loop = p->s.loop,
+	const struct programs_conf conf = {.loop = p->s.loop,
 	    .name = p->s.name,
 	    .undo = p->s.keep,
 	    .program = c->program,
 	    .n = c->programs};
 
+	return programs_open(&p->programs, &conf, d);
+}
+
+int
+policy_open_programs(struct policy *p, const struct compiled *c, struct diag *d)
+{
 	if (p->programs != NULL)
 		return programs_follow(p->programs, c->program, c->programs, d);
-	if (c->programs == 0)
-		return 0;
-	return programs_open(&p->programs, &conf, d);
+	return c->programs > 0 ? open_programs(p, c, d) : 0;
 }
 
 static int
@@ -595,15 +599,10 @@ guard_runs(struct policy *p, struct diag *d)
 int
 policy_run(struct policy *p, int pid, bool fallback, struct diag *d)
 {
-	const struct programs_conf conf = {.loop = p->s.loop,
-	    .name = p->s.name,
-	    .undo = p->s.keep,
-	    .program = p->now->program,
-	    .n = p->now->programs};
 	int err = fallback ? 0 : guard_runs(p, d);
 
 	if (err == 0 && p->programs == NULL)
-		err = programs_open(&p->programs, &conf, d);
+		err = open_programs(p, p->now, d);
 	return err < 0 ? err : programs_run(p->programs, pid, fallback, d);
 }
 
