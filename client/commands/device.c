@@ -2,12 +2,12 @@
 
 #include "core/err.h"
 #include "core/value.h"
+#include "io/cmdline.h"
 #include "io/log.h"
 #include "io/service.h"
 #include "io/tunnel.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,63 +123,66 @@ run_device(const char *name, unsigned workers)
 	return service_exit_code(err);
 }
 
-static bool
-parse_workers(unsigned *workers, const char *s)
+struct options {
+	bool foreground;
+	unsigned workers;
+};
+
+static int
+take_workers(void *to, const char *text)
 {
+	struct options *o = to;
 	uint64_t n;
 
-	if (value_parse_u64(&n, s, strlen(s), WG_LANES_MAX, false) != 0 ||
+	if (value_parse_u64(&n, text, strlen(text), WG_LANES_MAX, false) != 0 ||
 	    n == 0) {
 		fprintf(stderr,
 		    "ukai: error: --workers is a number from 1 to %d, not "
 		    "\"%s\"\n",
-		    WG_LANES_MAX, s);
-		return false;
+		    WG_LANES_MAX, text);
+		return UK_EINVAL;
 	}
-	*workers = (unsigned)n;
-	return true;
+	o->workers = (unsigned)n;
+	return 0;
 }
+
+static const struct cmdline_option options[] = {
+    CMDLINE_FLAG('f', "foreground", struct options, foreground),
+    CMDLINE_TAKE('w', "workers", take_workers),
+};
+
+static const struct cmdline cmdline = {
+    .command = "ukai device",
+    .usage = usage,
+    .option = options,
+    .options = ARRAY_LEN(options),
+    .least = 1,
+    .most = 1,
+    .words = "one interface's NAME",
+};
 
 int
 command_device(int argc, char **argv)
 {
-	static const struct option options[] = {
-	    {"foreground", no_argument, NULL, 'f'},
-	    {"help", no_argument, NULL, 'h'},
-	    {"workers", required_argument, NULL, 'w'},
-	    {NULL, 0, NULL, 0},
-	};
-	bool foreground = env_is("WG_PROCESS_FOREGROUND", "1");
-	unsigned workers = 1;
-	int o;
+	struct options o = {env_is("WG_PROCESS_FOREGROUND", "1"), 1};
+	struct cmdline_words w;
+	const char *name;
+	int code;
 
-	while ((o = getopt_long(argc, argv, "fhw:", options, NULL)) != -1) {
-		if (o == 'h') {
-			fputs(usage, stdout);
-			return EXIT_OK;
-		}
-		if (o == 'f')
-			foreground = true;
-		else if (o != 'w' || !parse_workers(&workers, optarg))
-			return EXIT_USAGE;
-	}
-	if (argc - optind != 1) {
-		fputs(usage, stderr);
-		return EXIT_USAGE;
-	}
-	if (!value_is_ifname(argv[optind], strlen(argv[optind]))) {
-		fprintf(stderr,
-		    "ukai: error: \"%s\" cannot be an interface's name: 1 to "
-		    "15 characters, without '/', ':' and blanks\n",
-		    argv[optind]);
-		return EXIT_USAGE;
-	}
+	if (!cmdline_take(&cmdline, &o, &w, argc, argv, &code))
+		return code;
+	name = w.word[0];
+	if (!value_is_ifname(name, strlen(name)))
+		return cmdline_refuse(&cmdline,
+		    "\"%s\" cannot be an interface's name: 1 to 15 "
+		    "characters, without '/', ':' and blanks",
+		    name);
 	log_init("ukai", env_log_level());
 	service_harden();
-	if (!foreground && service_background() != 0) {
+	if (!o.foreground && service_background() != 0) {
 		fprintf(
 		    stderr, "ukai: error: cannot fork: %s\n", strerror(errno));
 		return EXIT_FAILED;
 	}
-	return run_device(argv[optind], workers);
+	return run_device(name, o.workers);
 }

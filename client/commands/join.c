@@ -2,7 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
+#include <limits.h>
 #include <poll.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -21,6 +21,7 @@
 #include "client/status.h"
 #include "core/err.h"
 #include "io/clock.h"
+#include "io/cmdline.h"
 #include "io/service.h"
 
 #define DEFAULT_NAME "ukai0"
@@ -50,7 +51,8 @@ static const char usage[] =
 
 struct options {
 	const char *name;
-	bool no_start, help;
+	bool no_start;
+	struct join_setup s;
 };
 
 /* ---- command line ---- */
@@ -89,8 +91,10 @@ add_local(struct join_setup *s, const char *text, size_t len)
 }
 
 static int
-add_locals(struct join_setup *s, const char *text)
+take_locals(void *to, const char *text)
 {
+	struct options *o = to;
+
 	for (;;) {
 		size_t len = strcspn(text, ",");
 
@@ -101,7 +105,7 @@ add_locals(struct join_setup *s, const char *text)
 			    (int)len, text);
 			return UK_EINVAL;
 		}
-		if (add_local(s, text, len) < 0)
+		if (add_local(&o->s, text, len) < 0)
 			return UK_EINVAL;
 		if (text[len] == '\0')
 			return 0;
@@ -110,43 +114,21 @@ add_locals(struct join_setup *s, const char *text)
 	}
 }
 
-static int
-parse(struct options *o, struct join_setup *s, int argc, char **argv)
-{
-	static const struct option known[] = {
-	    {"name", required_argument, NULL, 'n'},
-	    {"local", required_argument, NULL, 'l'},
-	    {"no-start", no_argument, NULL, 'N'},
-	    {"help", no_argument, NULL, 'h'},
-	    {NULL, 0, NULL, 0},
-	};
-	int c;
+static const struct cmdline_option options[] = {
+    CMDLINE_TEXT('n', "name", struct options, name),
+    CMDLINE_TAKE('l', "local", take_locals),
+    CMDLINE_FLAG(0, "no-start", struct options, no_start),
+};
 
-	*o = (struct options){.name = DEFAULT_NAME};
-	while ((c = getopt_long(argc, argv, "n:l:h", known, NULL)) != -1) {
-		if (c == 'h') {
-			o->help = true;
-			return 0;
-		}
-		if (c == 'n')
-			o->name = optarg;
-		else if (c == 'N')
-			o->no_start = true;
-		else if (c != 'l' || add_locals(s, optarg) < 0)
-			return UK_EINVAL;
-	}
-	if (argc - optind > 1 && strncmp(argv[optind], "ukai", 4) == 0) {
-		fputs("ukai: error: the token is in pieces: it is one line "
-		      "without blanks\n",
-		    stderr);
-		return UK_EINVAL;
-	}
-	if (argc - optind != 1) {
-		fputs(usage, stderr);
-		return UK_EINVAL;
-	}
-	return check_name(o->name);
-}
+static const struct cmdline cmdline = {
+    .command = "ukai join",
+    .usage = usage,
+    .option = options,
+    .options = ARRAY_LEN(options),
+    .least = 1,
+    .most = INT_MAX,
+    .words = "one TOKEN",
+};
 
 /* ---- token ---- */
 
@@ -467,26 +449,28 @@ join_and_start(const struct options *o, struct join_setup *s)
 int
 command_join(int argc, char **argv)
 {
-	struct join_setup s = {.locals = 0};
-	struct options o;
+	struct options o = {.name = DEFAULT_NAME};
+	struct cmdline_words w;
 	struct token t;
 	int code;
 
-	if (parse(&o, &s, argc, argv) < 0)
+	if (!cmdline_take(&cmdline, &o, &w, argc, argv, &code))
+		return code;
+	/* Not to be repeated on a screen. */
+	if (w.n > 1)
+		return cmdline_refuse(&cmdline,
+		    "the token is in pieces: it is one line without blanks");
+	if (check_name(o.name) < 0)
 		return EXIT_USAGE;
-	if (o.help) {
-		fputs(usage, stdout);
-		return EXIT_OK;
-	}
 	if (!command_is_root("join"))
 		return EXIT_PERMISSION;
 	if (sodium_init() < 0)
 		return EXIT_FAILED;
 	service_harden();
-	if (take_token(&t, argv[optind]) < 0)
+	if (take_token(&t, w.word[0]) < 0)
 		return EXIT_USAGE;
-	s.token = &t;
-	code = join_and_start(&o, &s);
+	o.s.token = &t;
+	code = join_and_start(&o, &o.s);
 	sodium_memzero(&t, sizeof(t));
 	return code;
 }

@@ -1,6 +1,5 @@
 #include "commands.h"
 
-#include <getopt.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include "client/paths.h"
 #include "core/err.h"
 #include "io/clock.h"
+#include "io/cmdline.h"
 #include "io/service.h"
 #include "io/tunnel_status.h"
 #include "line.h"
@@ -36,13 +36,16 @@ static const char usage[] =
 struct options {
 	const char *ipv6, *rules, *dhcp;
 	enum map_iid iid;
-	bool iid_given, ask, json, help;
+	bool iid_given, ask, json;
 };
 
 static int
-parse_iid(enum map_iid *iid, const char *text)
+take_iid(void *to, const char *text)
 {
-	if (map_iid_parse(iid, text, strlen(text)) == 0)
+	struct options *o = to;
+
+	o->iid_given = true;
+	if (map_iid_parse(&o->iid, text, strlen(text)) == 0)
 		return 0;
 	fprintf(stderr,
 	    "ukai: map-e: \"%s\" is no form of CE addresses; known: rfc7597, "
@@ -51,85 +54,43 @@ parse_iid(enum map_iid *iid, const char *text)
 	return UK_EINVAL;
 }
 
-/* What is no option: "show" alone. */
-static int
-parse_words(int argc, char **argv)
-{
-	if (optind + 1 == argc && strcmp(argv[optind], "show") == 0)
-		return 0;
-	if (optind == argc)
-		fputs("ukai: map-e: a word is missing: show\n", stderr);
-	else if (strcmp(argv[optind], "show") != 0)
-		fprintf(stderr,
-		    "ukai: map-e: unknown word \"%s\"; known: show\n",
-		    argv[optind]);
-	else
-		fprintf(stderr,
-		    "ukai: map-e show: \"%s\" is one word too many; an address "
-		    "stands behind --ipv6\n",
-		    argv[optind + 1]);
-	fprintf(stderr, "\n%s", usage);
-	return UK_EINVAL;
-}
+static const struct cmdline_option options[] = {
+    CMDLINE_TEXT('6', "ipv6", struct options, ipv6),
+    CMDLINE_TEXT('r', "rules", struct options, rules),
+    CMDLINE_TEXT('d', "dhcp", struct options, dhcp),
+    CMDLINE_TAKE('i', "iid", take_iid),
+    CMDLINE_FLAG('a', "ask", struct options, ask),
+    CMDLINE_FLAG('j', "json", struct options, json),
+};
 
-static int
-check(const struct options *o)
-{
-	if (!o->iid_given || o->dhcp != NULL)
-		return 0;
-	fputs("ukai: map-e: --iid is about rules by --dhcp; other rules say "
-	      "themselves how CE addresses are made\n",
-	    stderr);
-	return UK_EINVAL;
-}
+static const struct cmdline cmdline = {
+    .command = "ukai map-e",
+    .usage = usage,
+    .option = options,
+    .options = ARRAY_LEN(options),
+    .least = 1,
+    .most = 1,
+    .words = "one word: show (an address stands behind --ipv6)",
+};
 
-static int
-parse(struct options *o, int argc, char **argv)
+static bool
+parse(struct options *o, int argc, char **argv, int *code)
 {
-	static const struct option known[] = {
-	    {"ipv6", required_argument, NULL, '6'},
-	    {"rules", required_argument, NULL, 'r'},
-	    {"dhcp", required_argument, NULL, 'd'},
-	    {"iid", required_argument, NULL, 'i'},
-	    {"ask", no_argument, NULL, 'a'},
-	    {"json", no_argument, NULL, 'j'},
-	    {"help", no_argument, NULL, 'h'},
-	    {NULL, 0, NULL, 0},
-	};
-	int c;
+	struct cmdline_words w;
 
 	*o = (struct options){.ipv6 = NULL};
-	while (
-	    (c = getopt_long(argc, argv, "6:r:d:i:ajh", known, NULL)) != -1) {
-		switch (c) {
-		case '6':
-			o->ipv6 = optarg;
-			break;
-		case 'r':
-			o->rules = optarg;
-			break;
-		case 'd':
-			o->dhcp = optarg;
-			break;
-		case 'i':
-			if (parse_iid(&o->iid, optarg) < 0)
-				return UK_EINVAL;
-			o->iid_given = true;
-			break;
-		case 'a':
-			o->ask = true;
-			break;
-		case 'j':
-			o->json = true;
-			break;
-		case 'h':
-			o->help = true;
-			return 0;
-		default:
-			return UK_EINVAL;
-		}
-	}
-	return parse_words(argc, argv) < 0 ? UK_EINVAL : check(o);
+	if (!cmdline_take(&cmdline, o, &w, argc, argv, code))
+		return false;
+	if (strcmp(w.word[0], "show") != 0)
+		*code = cmdline_refuse(
+		    &cmdline, "unknown word \"%s\"; known: show", w.word[0]);
+	else if (o->iid_given && o->dhcp == NULL)
+		*code = cmdline_refuse(&cmdline,
+		    "--iid is about rules by --dhcp; other rules say "
+		    "themselves how CE addresses are made");
+	else
+		return true;
+	return false;
 }
 
 static int
@@ -248,12 +209,8 @@ command_map_e(int argc, char **argv)
 	struct diag d;
 	int err, code;
 
-	if (parse(&o, argc, argv) < 0)
-		return EXIT_USAGE;
-	if (o.help) {
-		fputs(usage, stdout);
-		return EXIT_OK;
-	}
+	if (!parse(&o, argc, argv, &code))
+		return code;
 	diag_init(&d, NULL);
 	err = load_rules(&rules, &o, &d);
 	diag_print(&d, "ukai", stderr);

@@ -1,6 +1,6 @@
 #include "policy.h"
 
-#include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +8,7 @@
 #include "client/policy/rules.h"
 #include "commands.h"
 #include "core/err.h"
+#include "io/cmdline.h"
 #include "io/service.h"
 
 static const char usage[] =
@@ -28,12 +29,14 @@ static const char usage[] =
 
 struct options {
 	enum rules_os os;
-	bool json, help;
+	bool json;
 };
 
 static int
-take_os(struct options *o, const char *name)
+take_os(void *to, const char *name)
 {
+	struct options *o = to;
+
 	o->os = strcmp(name, "windows") == 0 ? RULES_WINDOWS : RULES_LINUX;
 	if (o->os == RULES_WINDOWS || strcmp(name, "linux") == 0)
 		return 0;
@@ -42,44 +45,20 @@ take_os(struct options *o, const char *name)
 	return UK_EINVAL;
 }
 
-static int
-take_option(struct options *o, int c)
-{
-	switch (c) {
-	case 'o':
-		return take_os(o, optarg);
-	case 'j':
-		o->json = true;
-		return 0;
-	case 'h':
-		o->help = true;
-		return 0;
-	default:
-		fputs(usage, stderr);
-		return UK_EINVAL;
-	}
-}
+static const struct cmdline_option options[] = {
+    CMDLINE_TAKE('o', "os", take_os),
+    CMDLINE_FLAG('j', "json", struct options, json),
+};
 
-static int
-parse(struct options *o, int argc, char **argv)
-{
-	static const struct option known[] = {
-	    {"os", required_argument, NULL, 'o'},
-	    {"json", no_argument, NULL, 'j'},
-	    {"help", no_argument, NULL, 'h'},
-	    {NULL, 0, NULL, 0},
-	};
-	int c;
-
-	*o = (struct options){.os = OWN_OS};
-	while ((c = getopt_long(argc, argv, "o:jh", known, NULL)) != -1)
-		if (take_option(o, c) < 0)
-			return UK_EINVAL;
-	if (o->help || optind < argc)
-		return 0;
-	fprintf(stderr, "ukai: policy check: a FILE is missing\n\n%s", usage);
-	return UK_EINVAL;
-}
+static const struct cmdline cmdline = {
+    .command = "ukai policy check",
+    .usage = usage,
+    .option = options,
+    .options = ARRAY_LEN(options),
+    .least = 1,
+    .most = INT_MAX,
+    .words = "a FILE, or several",
+};
 
 /* What a policy has in it. */
 struct counts {
@@ -209,20 +188,18 @@ check(const struct options *o, const char *path, struct diag *d, json_t *files)
 int
 command_policy_check(int argc, char **argv)
 {
-	struct options o;
-	int code = EXIT_OK;
+	struct options o = {.os = OWN_OS};
+	struct cmdline_words w;
 	json_t *files;
 	struct diag d;
+	int code;
 
-	if (parse(&o, argc, argv) < 0)
-		return EXIT_USAGE;
-	if (o.help) {
-		fputs(usage, stdout);
-		return EXIT_OK;
-	}
+	if (!cmdline_take(&cmdline, &o, &w, argc, argv, &code))
+		return code;
+	code = EXIT_OK;
 	files = o.json ? json_array() : NULL;
-	for (int i = optind; i < argc; i++) {
-		int one = check(&o, argv[i], &d, files);
+	for (int i = 0; i < w.n; i++) {
+		int one = check(&o, w.word[i], &d, files);
 
 		code = one > code ? one : code;
 	}

@@ -1,6 +1,5 @@
 #include "policy.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include "core/err.h"
 #include "core/value.h"
 #include "destination.h"
+#include "io/cmdline.h"
 #include "io/service.h"
 #include "io/tunnel_status.h"
 
@@ -36,8 +36,7 @@ struct options {
 	struct flow flow; /* but for its destination */
 	const char *name[DESTINATION_NAMES], *address[DESTINATION_ADDRS];
 	size_t names, addresses;
-	const char *file;
-	bool no_resolve, json, help;
+	bool no_resolve, json;
 };
 
 static int
@@ -49,9 +48,10 @@ wrong(const char *option, const char *wants, const char *text)
 }
 
 static int
-take_proto(struct options *o, const char *text)
+take_proto(void *to, const char *text)
 {
 	static const char *const name[] = {"tcp", "udp", "icmp"};
+	struct options *o = to;
 
 	for (unsigned i = 0; i < ARRAY_LEN(name); i++) {
 		if (strcmp(text, name[i]) != 0)
@@ -74,8 +74,9 @@ take_number(uint32_t *to, const char *option, uint32_t max, const char *text)
 }
 
 static int
-take_sport(struct options *o, const char *text)
+take_sport(void *to, const char *text)
 {
+	struct options *o = to;
 	uint32_t port = 0;
 	int err = take_number(&port, "--sport", UINT16_MAX, text);
 
@@ -86,8 +87,10 @@ take_sport(struct options *o, const char *text)
 }
 
 static int
-take_src(struct options *o, const char *text)
+take_src(void *to, const char *text)
 {
+	struct options *o = to;
+
 	if (ip_addr_parse(&o->flow.src, text, strlen(text)) < 0)
 		return wrong("--src", "an address", text);
 	return 0;
@@ -106,58 +109,70 @@ take_word(const char **list, size_t *n, size_t max, const char *text)
 }
 
 static int
-take_option(struct options *o, int c)
+take_uid(void *to, const char *text)
 {
-	switch (c) {
-	case 'p':
-		return take_proto(o, optarg);
-	case 'P':
-		return take_sport(o, optarg);
-	case 's':
-		return take_src(o, optarg);
-	case 'e':
-		o->flow.process = optarg;
-		return 0;
-	case 'u':
-		o->flow.has_uid = true;
-		return take_number(&o->flow.uid, "--uid", UINT32_MAX, optarg);
-	case 'l':
-		o->flow.has_ports_left = true;
-		return take_number(
-		    &o->flow.ports_left, "--ports-left", UINT32_MAX, optarg);
-	case 'n':
-		return take_word(
-		    o->name, &o->names, ARRAY_LEN(o->name), optarg);
-	case 'a':
-		return take_word(
-		    o->address, &o->addresses, ARRAY_LEN(o->address), optarg);
-	case 'R':
-		o->no_resolve = true;
-		return 0;
-	case 'j':
-		o->json = true;
-		return 0;
-	case 'h':
-		o->help = true;
-		return 0;
-	default:
-		fputs(usage, stderr);
-		return UK_EINVAL;
-	}
+	struct options *o = to;
+
+	o->flow.has_uid = true;
+	return take_number(&o->flow.uid, "--uid", UINT32_MAX, text);
 }
 
-/* FILE DESTINATION */
 static int
-parse_words(struct options *o, struct destination *to, int argc, char **argv)
+take_ports_left(void *to, const char *text)
 {
-	if (optind + 2 != argc) {
-		fprintf(stderr,
-		    "ukai: policy explain: wants a FILE and a DESTINATION\n\n%s",
-		    usage);
-		return UK_EINVAL;
-	}
-	o->file = argv[optind];
-	if (destination_parse(to, argv[optind + 1]) < 0)
+	struct options *o = to;
+
+	o->flow.has_ports_left = true;
+	return take_number(
+	    &o->flow.ports_left, "--ports-left", UINT32_MAX, text);
+}
+
+static int
+take_name(void *to, const char *text)
+{
+	struct options *o = to;
+
+	return take_word(o->name, &o->names, ARRAY_LEN(o->name), text);
+}
+
+static int
+take_address(void *to, const char *text)
+{
+	struct options *o = to;
+
+	return take_word(
+	    o->address, &o->addresses, ARRAY_LEN(o->address), text);
+}
+
+static const struct cmdline_option options[] = {
+    CMDLINE_TAKE('p', "proto", take_proto),
+    CMDLINE_TAKE('P', "sport", take_sport),
+    CMDLINE_TAKE('s', "src", take_src),
+    CMDLINE_TEXT('e', "process", struct options, flow.process),
+    CMDLINE_TAKE('u', "uid", take_uid),
+    CMDLINE_TAKE('l', "ports-left", take_ports_left),
+    CMDLINE_TAKE('n', "name", take_name),
+    CMDLINE_TAKE('a', "address", take_address),
+    CMDLINE_FLAG('R', "no-resolve", struct options, no_resolve),
+    CMDLINE_FLAG('j', "json", struct options, json),
+};
+
+static const struct cmdline cmdline = {
+    .command = "ukai policy explain",
+    .usage = usage,
+    .option = options,
+    .options = ARRAY_LEN(options),
+    .least = 2,
+    .most = 2,
+    .words = "a FILE and a DESTINATION",
+};
+
+/* What the flow is to, and whether all goes together. */
+static int
+parse_destination(
+    struct destination *to, const struct options *o, const char *word)
+{
+	if (destination_parse(to, word) < 0)
 		return UK_EINVAL;
 	for (size_t i = 0; i < o->names; i++)
 		if (destination_add_name(to, o->name[i]) < 0)
@@ -169,33 +184,6 @@ parse_words(struct options *o, struct destination *to, int argc, char **argv)
 		return 0;
 	fputs("ukai: policy explain: icmp has no ports\n", stderr);
 	return UK_EINVAL;
-}
-
-static int
-parse(struct options *o, struct destination *to, int argc, char **argv)
-{
-	static const struct option known[] = {
-	    {"proto", required_argument, NULL, 'p'},
-	    {"sport", required_argument, NULL, 'P'},
-	    {"src", required_argument, NULL, 's'},
-	    {"process", required_argument, NULL, 'e'},
-	    {"uid", required_argument, NULL, 'u'},
-	    {"ports-left", required_argument, NULL, 'l'},
-	    {"name", required_argument, NULL, 'n'},
-	    {"address", required_argument, NULL, 'a'},
-	    {"no-resolve", no_argument, NULL, 'R'},
-	    {"json", no_argument, NULL, 'j'},
-	    {"help", no_argument, NULL, 'h'},
-	    {NULL, 0, NULL, 0},
-	};
-	int c;
-
-	*o = (struct options){.flow.proto = RULE_TCP};
-	while ((c = getopt_long(
-		    argc, argv, "p:P:s:e:u:l:n:a:Rjh", known, NULL)) != -1)
-		if (take_option(o, c) < 0)
-			return UK_EINVAL;
-	return o->help ? 0 : parse_words(o, to, argc, argv);
 }
 
 /* ---- what is asked ---- */
@@ -344,7 +332,8 @@ answer(struct question *q, bool json)
 }
 
 static int
-explain(const struct options *o, struct destination *to, const struct rules *r)
+explain(const struct options *o, struct destination *to, const struct rules *r,
+    const char *file)
 {
 	struct question q = {.r = r, .flow = o->flow, .to = to};
 	struct matcher *m;
@@ -356,7 +345,7 @@ explain(const struct options *o, struct destination *to, const struct rules *r)
 	}
 	q.m = m;
 	if (!to->is_name && to->names == 0 && !o->no_resolve)
-		destination_ask_names(to, o->file);
+		destination_ask_names(to, file);
 	q.flow.name = to->name;
 	q.flow.names = to->names;
 	q.flow.dport = to->port;
@@ -370,26 +359,27 @@ explain(const struct options *o, struct destination *to, const struct rules *r)
 int
 command_policy_explain(int argc, char **argv)
 {
+	struct options o = {.flow.proto = RULE_TCP};
+	struct cmdline_words w;
 	static struct diag d;
 	struct destination to;
-	struct options o;
+	const char *file;
 	struct rules *r;
 	int err, code;
 
-	if (parse(&o, &to, argc, argv) < 0)
+	if (!cmdline_take(&cmdline, &o, &w, argc, argv, &code))
+		return code;
+	file = w.word[0];
+	if (parse_destination(&to, &o, w.word[1]) < 0)
 		return EXIT_USAGE;
-	if (o.help) {
-		fputs(usage, stdout);
-		return EXIT_OK;
-	}
-	diag_init(&d, o.file);
-	err = rules_load(&r, o.file, RULES_LINUX, &d);
+	diag_init(&d, file);
+	err = rules_load(&r, file, RULES_LINUX, &d);
 	if (err < 0) {
 		diag_sort(&d);
 		diag_print(&d, "ukai", stderr);
 		return err == UK_ENOMEM ? EXIT_FAILED : EXIT_USAGE;
 	}
-	code = explain(&o, &to, r);
+	code = explain(&o, &to, r, file);
 	rules_free(r);
 	return code;
 }

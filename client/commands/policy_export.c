@@ -1,10 +1,10 @@
 #include "policy.h"
 
-#include <getopt.h>
 #include <stdio.h>
 
 #include "client/policy/export_ips.h"
 #include "core/err.h"
+#include "io/cmdline.h"
 #include "io/service.h"
 
 static const char usage[] =
@@ -18,41 +18,23 @@ static const char usage[] =
     "  -4, --ipv4-only     without IPv6\n";
 
 struct options {
-	const char *file;
-	bool allowed_ips, ipv4_only, help;
+	bool allowed_ips, ipv4_only;
 };
 
-static int
-parse(struct options *o, int argc, char **argv)
-{
-	static const struct option known[] = {
-	    {"allowed-ips", no_argument, NULL, 'a'},
-	    {"ipv4-only", no_argument, NULL, '4'},
-	    {"help", no_argument, NULL, 'h'},
-	    {NULL, 0, NULL, 0},
-	};
-	int c;
+static const struct cmdline_option options[] = {
+    CMDLINE_FLAG('a', "allowed-ips", struct options, allowed_ips),
+    CMDLINE_FLAG('4', "ipv4-only", struct options, ipv4_only),
+};
 
-	*o = (struct options){.file = NULL};
-	while ((c = getopt_long(argc, argv, "a4h", known, NULL)) != -1) {
-		if (c == 'a')
-			o->allowed_ips = true;
-		else if (c == '4')
-			o->ipv4_only = true;
-		else if (c == 'h')
-			o->help = true;
-		else
-			return UK_EINVAL;
-	}
-	if (o->help)
-		return 0;
-	if (optind + 1 != argc || !o->allowed_ips) {
-		fputs(usage, stderr);
-		return UK_EINVAL;
-	}
-	o->file = argv[optind];
-	return 0;
-}
+static const struct cmdline cmdline = {
+    .command = "ukai policy export",
+    .usage = usage,
+    .option = options,
+    .options = ARRAY_LEN(options),
+    .least = 1,
+    .most = 1,
+    .words = "one FILE",
+};
 
 static int
 without_ipv6(struct cidr_set *s)
@@ -83,11 +65,11 @@ print(const struct cidr_set *s)
 	return err;
 }
 
-static int export(const struct options *o, struct diag *d)
+static int export(const struct options *o, const char *file, struct diag *d)
 {
 	struct cidr_set s = {.item = NULL};
 	struct rules *r = NULL;
-	int err = rules_load(&r, o->file, RULES_LINUX, d);
+	int err = rules_load(&r, file, RULES_LINUX, d);
 
 	if (err < 0)
 		return err;
@@ -100,7 +82,7 @@ static int export(const struct options *o, struct diag *d)
 		diag_error(d,
 		    "%s sends no address into the tunnel whatever the port, "
 		    "program or name: there is nothing to export",
-		    o->file);
+		    file);
 		err = UK_ESYS;
 	}
 	cidr_set_fini(&s);
@@ -111,18 +93,18 @@ static int export(const struct options *o, struct diag *d)
 int
 command_policy_export(int argc, char **argv)
 {
-	struct options o;
+	struct options o = {.allowed_ips = false};
+	struct cmdline_words w;
 	struct diag d;
-	int err;
+	int err, code;
 
-	if (parse(&o, argc, argv) < 0)
-		return EXIT_USAGE;
-	if (o.help) {
-		fputs(usage, stdout);
-		return EXIT_OK;
-	}
-	diag_init(&d, o.file);
-	err = export(&o, &d);
+	if (!cmdline_take(&cmdline, &o, &w, argc, argv, &code))
+		return code;
+	if (!o.allowed_ips)
+		return cmdline_refuse(
+		    &cmdline, "--allowed-ips says in which form");
+	diag_init(&d, w.word[0]);
+	err = export(&o, w.word[0], &d);
 	if (err == UK_ENOMEM)
 		diag_error(&d, "out of memory");
 	diag_print(&d, "ukai", stderr);

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,6 +15,7 @@
 #include "core/suggest.h"
 #include "host/durable.h"
 #include "host/os_err.h"
+#include "io/cmdline.h"
 #include "io/service.h"
 
 static const char usage[] =
@@ -43,7 +43,22 @@ static const struct kind kinds[] = {
 struct options {
 	const struct kind *kind; /* NULL: to be found out */
 	const char *file, *output; /* NULL: standard output */
-	bool force, help;
+	bool force;
+};
+
+static const struct cmdline_option options[] = {
+    CMDLINE_TEXT('o', "output", struct options, output),
+    CMDLINE_FLAG('f', "force", struct options, force),
+};
+
+static const struct cmdline cmdline = {
+    .command = "ukai policy import",
+    .usage = usage,
+    .option = options,
+    .options = ARRAY_LEN(options),
+    .least = 1,
+    .most = 2,
+    .words = "what it is, if anything, and a FILE",
 };
 
 static int
@@ -68,37 +83,20 @@ take_kind(struct options *o, const char *word)
 	return UK_EINVAL;
 }
 
-static int
-parse(struct options *o, int argc, char **argv)
+static bool
+parse(struct options *o, int argc, char **argv, int *code)
 {
-	static const struct option known[] = {
-	    {"output", required_argument, NULL, 'o'},
-	    {"force", no_argument, NULL, 'f'},
-	    {"help", no_argument, NULL, 'h'},
-	    {NULL, 0, NULL, 0},
-	};
-	int c;
+	struct cmdline_words w;
 
 	*o = (struct options){.kind = NULL};
-	while ((c = getopt_long(argc, argv, "o:fh", known, NULL)) != -1) {
-		if (c == 'o')
-			o->output = optarg;
-		else if (c == 'f')
-			o->force = true;
-		else if (c == 'h')
-			o->help = true;
-		else
-			return UK_EINVAL;
-	}
-	if (o->help)
-		return 0;
-	if (argc - optind < 1 || argc - optind > 2 ||
-	    (o->force && o->output == NULL)) {
-		fputs(usage, stderr);
-		return UK_EINVAL;
-	}
-	o->file = argv[argc - 1];
-	return argc - optind == 2 ? take_kind(o, argv[optind]) : 0;
+	if (!cmdline_take(&cmdline, o, &w, argc, argv, code))
+		return false;
+	o->file = w.word[w.n - 1];
+	if (o->force && o->output == NULL)
+		*code = cmdline_refuse(&cmdline, "--force goes with --output");
+	else if (w.n == 1 || take_kind(o, w.word[0]) == 0)
+		return true;
+	return false;
 }
 
 /* Until the end, or one byte more than is taken. It may hold keys. */
@@ -189,14 +187,10 @@ command_policy_import(int argc, char **argv)
 	struct options o;
 	const char *name;
 	struct diag d;
-	int err;
+	int err, code;
 
-	if (parse(&o, argc, argv) < 0)
-		return EXIT_USAGE;
-	if (o.help) {
-		fputs(usage, stdout);
-		return EXIT_OK;
-	}
+	if (!parse(&o, argc, argv, &code))
+		return code;
 	name = strcmp(o.file, "-") == 0 ? "standard input" : o.file;
 	diag_init(&d, name);
 	err = import(&o, name, &d);

@@ -1,6 +1,5 @@
 #include "commands.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 #include "core/err.h"
 #include "host/conf_file.h"
 #include "io/clock.h"
+#include "io/cmdline.h"
 #include "io/service.h"
 #include "io/tunnel_status.h"
 #include "line.h"
@@ -47,12 +47,14 @@ struct options {
 	const char *state[FILES_MAX], *listening[FILES_MAX];
 	unsigned states, listenings;
 	uint64_t for_s;
-	bool json, anyway, keeps_ports, windows, help;
+	bool json, anyway, keeps_ports, windows;
 };
 
 static int
-take_os(struct options *o, const char *name)
+take_os(void *to, const char *name)
 {
+	struct options *o = to;
+
 	o->windows = strcmp(name, "windows") == 0;
 	if (o->windows || strcmp(name, "linux") == 0)
 		return 0;
@@ -62,8 +64,10 @@ take_os(struct options *o, const char *name)
 }
 
 static int
-take_time(struct options *o, const char *text)
+take_time(void *to, const char *text)
 {
+	struct options *o = to;
+
 	if (ports_timer_parse(&o->for_s, text) == 0)
 		return 0;
 	fprintf(stderr,
@@ -86,42 +90,43 @@ take_file(const char **list, unsigned *n, const char *path)
 }
 
 static int
-take_option(struct options *o, int c)
+take_state(void *to, const char *path)
 {
-	switch (c) {
-	case '6':
-		o->ipv6 = optarg;
-		return 0;
-	case 'r':
-		o->rules = optarg;
-		return 0;
-	case 'S':
-		o->source = optarg;
-		return 0;
-	case 'o':
-		return take_os(o, optarg);
-	case 'f':
-		return take_time(o, optarg);
-	case 's':
-		return take_file(o->state, &o->states, optarg);
-	case 'l':
-		return take_file(o->listening, &o->listenings, optarg);
-	case 'a':
-		o->anyway = true;
-		return 0;
-	case 'k':
-		o->keeps_ports = true;
-		return 0;
-	case 'j':
-		o->json = true;
-		return 0;
-	case 'h':
-		o->help = true;
-		return 0;
-	default:
-		return UK_EINVAL;
-	}
+	struct options *o = to;
+
+	return take_file(o->state, &o->states, path);
 }
+
+static int
+take_listening(void *to, const char *path)
+{
+	struct options *o = to;
+
+	return take_file(o->listening, &o->listenings, path);
+}
+
+static const struct cmdline_option options[] = {
+    CMDLINE_TEXT('6', "ipv6", struct options, ipv6),
+    CMDLINE_TEXT('r', "rules", struct options, rules),
+    CMDLINE_TEXT('S', "source", struct options, source),
+    CMDLINE_TAKE('o', "os", take_os),
+    CMDLINE_TAKE('f', "for", take_time),
+    CMDLINE_TAKE('s', "state", take_state),
+    CMDLINE_TAKE('l', "listening", take_listening),
+    CMDLINE_FLAG('a', "anyway", struct options, anyway),
+    CMDLINE_FLAG('k', "keeps-ports", struct options, keeps_ports),
+    CMDLINE_FLAG('j', "json", struct options, json),
+};
+
+static const struct cmdline cmdline = {
+    .command = "ukai ports",
+    .usage = usage,
+    .option = options,
+    .options = ARRAY_LEN(options),
+    .least = 1,
+    .most = 1,
+    .words = "one of show, plan, apply and revert",
+};
 
 /* An option that the verb has no use for is a mistake, not to be passed over:
  * `plan --for` is not `apply --for`. */
@@ -144,43 +149,20 @@ fits_verb(const struct options *o)
 	       (o->ipv6 == NULL && o->rules == NULL);
 }
 
-static int
-parse(struct options *o, int argc, char **argv)
+static bool
+parse(struct options *o, int argc, char **argv, int *code)
 {
-	static const struct option known[] = {
-	    {"ipv6", required_argument, NULL, '6'},
-	    {"rules", required_argument, NULL, 'r'},
-	    {"source", required_argument, NULL, 'S'},
-	    {"os", required_argument, NULL, 'o'},
-	    {"for", required_argument, NULL, 'f'},
-	    {"state", required_argument, NULL, 's'},
-	    {"listening", required_argument, NULL, 'l'},
-	    {"anyway", no_argument, NULL, 'a'},
-	    {"keeps-ports", no_argument, NULL, 'k'},
-	    {"json", no_argument, NULL, 'j'},
-	    {"help", no_argument, NULL, 'h'},
-	    {NULL, 0, NULL, 0},
-	};
-	int c;
+	struct cmdline_words w;
 
 	*o = (struct options){.verb = NULL};
-	while ((c = getopt_long(
-		    argc, argv, "6:r:S:o:f:s:l:akjh", known, NULL)) != -1)
-		if (take_option(o, c) < 0)
-			return UK_EINVAL;
-	if (o->help)
-		return 0;
-	if (optind + 1 != argc) {
-		fputs(usage, stderr);
-		return UK_EINVAL;
-	}
-	o->verb = argv[optind];
+	if (!cmdline_take(&cmdline, o, &w, argc, argv, code))
+		return false;
+	o->verb = w.word[0];
 	if (fits_verb(o))
-		return 0;
-	fprintf(stderr, "ukai: ports %s: that option is of another command\n",
-	    o->verb);
-	fputs(usage, stderr);
-	return UK_EINVAL;
+		return true;
+	*code = cmdline_refuse(
+	    &cmdline, "an option that %s does not take", o->verb);
+	return false;
 }
 
 /* The line, and what it borrows from. */
@@ -510,12 +492,8 @@ command_ports(int argc, char **argv)
 	struct diag d;
 	int code;
 
-	if (parse(&o, argc, argv) < 0)
-		return EXIT_USAGE;
-	if (o.help) {
-		fputs(usage, stdout);
-		return EXIT_OK;
-	}
+	if (!parse(&o, argc, argv, &code))
+		return code;
 	diag_init(&d, o.rules);
 	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
 		if (strcmp(verbs[i].name, o.verb) != 0)

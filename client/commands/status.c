@@ -1,10 +1,10 @@
 #include "commands.h"
 
-#include <getopt.h>
 #include <stdio.h>
 
 #include "core/err.h"
 #include "io/clock.h"
+#include "io/cmdline.h"
 #include "io/service.h"
 #include "client/paths.h"
 #include "client/status.h"
@@ -101,34 +101,36 @@ report(const char *name, bool json)
 	return code;
 }
 
+struct options {
+	bool json;
+};
+
+static const struct cmdline_option options[] = {
+    CMDLINE_FLAG('j', "json", struct options, json),
+};
+
+static const struct cmdline cmdline = {
+    .command = "ukai status",
+    .usage = usage,
+    .option = options,
+    .options = ARRAY_LEN(options),
+    .most = 1,
+    .words = "one tunnel's NAME",
+};
+
 int
 command_status(int argc, char **argv)
 {
-	static const struct option known[] = {
-	    {"json", no_argument, NULL, 'j'},
-	    {"help", no_argument, NULL, 'h'},
-	    {NULL, 0, NULL, 0},
-	};
-	const char *name = NULL;
-	bool json = false;
-	int o;
+	struct options o = {.json = false};
+	struct cmdline_words w;
+	int code;
 
-	while ((o = getopt_long(argc, argv, "jh", known, NULL)) != -1) {
-		if (o == 'h') {
-			fputs(usage, stdout);
-			return EXIT_OK;
-		}
-		if (o != 'j')
-			return EXIT_USAGE;
-		json = true;
-	}
-	if (optind < argc)
-		name = argv[optind++];
-	if (optind < argc || (name != NULL && !client_name_ok(name))) {
-		fputs(usage, stderr);
-		return EXIT_USAGE;
-	}
+	if (!cmdline_take(&cmdline, &o, &w, argc, argv, &code))
+		return code;
+	if (w.n > 0 && !client_name_ok(w.word[0]))
+		return cmdline_refuse(
+		    &cmdline, "\"%s\" is no tunnel's name", w.word[0]);
 	if (!command_is_root("status"))
 		return EXIT_PERMISSION;
-	return report(name, json);
+	return report(w.n > 0 ? w.word[0] : NULL, o.json);
 }

@@ -1,12 +1,12 @@
 #include "commands.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "client/client.h"
 #include "core/err.h"
+#include "io/cmdline.h"
 #include "io/log.h"
 #include "io/service.h"
 
@@ -25,56 +25,42 @@ static const char usage[] =
     "See ukai(1) and ukai.conf(5).\n";
 
 struct options {
-	const char *config; /* NULL: the default */
-	bool foreground, help;
+	const char *config;
+	bool foreground;
 };
 
-/* What is no option: the file, once. */
-static int
-parse_words(struct options *o, int argc, char **argv)
-{
-	const char *first = o->config;
+static const struct cmdline_option options[] = {
+    CMDLINE_TEXT('c', "config", struct options, config),
+    CMDLINE_FLAG('f', "foreground", struct options, foreground),
+};
 
-	if (first == NULL && optind < argc)
-		first = argv[optind++];
-	if (optind == argc) {
-		o->config = first != NULL ? first : DEFAULT_CONFIG;
-		return 0;
-	}
-	fprintf(stderr,
-	    "ukai: error: up takes one file, not both %s and %s\n\n%s", first,
-	    argv[optind], usage);
-	return UK_EINVAL;
-}
+static const struct cmdline cmdline = {
+    .command = "ukai up",
+    .usage = usage,
+    .option = options,
+    .options = ARRAY_LEN(options),
+    .most = 1,
+    .words = "one FILE",
+};
 
-static int
-parse(struct options *o, int argc, char **argv)
+static bool
+parse(struct options *o, int argc, char **argv, int *code)
 {
-	static const struct option known[] = {
-	    {"config", required_argument, NULL, 'c'},
-	    {"foreground", no_argument, NULL, 'f'},
-	    {"help", no_argument, NULL, 'h'},
-	    {NULL, 0, NULL, 0},
-	};
-	int c;
+	struct cmdline_words w;
 
 	*o = (struct options){.config = NULL};
-	while ((c = getopt_long(argc, argv, "c:fh", known, NULL)) != -1) {
-		switch (c) {
-		case 'c':
-			o->config = optarg;
-			break;
-		case 'f':
-			o->foreground = true;
-			break;
-		case 'h':
-			o->help = true;
-			break;
-		default:
-			return UK_EINVAL;
-		}
+	if (!cmdline_take(&cmdline, o, &w, argc, argv, code))
+		return false;
+	if (w.n > 0 && o->config != NULL) {
+		*code = cmdline_refuse(&cmdline,
+		    "takes one FILE, not both %s and %s", o->config, w.word[0]);
+		return false;
 	}
-	return o->help ? 0 : parse_words(o, argc, argv);
+	if (w.n > 0)
+		o->config = w.word[0];
+	else if (o->config == NULL)
+		o->config = DEFAULT_CONFIG;
+	return true;
 }
 
 static int
@@ -141,12 +127,8 @@ command_up(int argc, char **argv)
 	struct options o;
 	int err, code;
 
-	if (parse(&o, argc, argv) < 0)
-		return EXIT_USAGE;
-	if (o.help) {
-		fputs(usage, stdout);
-		return EXIT_OK;
-	}
+	if (!parse(&o, argc, argv, &code))
+		return code;
 	if (!command_is_root("up"))
 		return EXIT_PERMISSION;
 	log_init("ukai", LOG_INFO);

@@ -66,20 +66,27 @@ is_use_right(const struct options *o)
 	       ip_addr_parse(&a, o->argument[2], strlen(o->argument[2])) == 0;
 }
 
+static const struct cmdline cmdline = {
+    .command = "ukai-relay address",
+    .usage = usage,
+    .option = options_ask,
+    .options = OPTIONS_ASK,
+    .least = 2,
+    .most = 3,
+    .words = "a client's NAME, and a way of using addresses",
+};
+
 int
 command_address(int argc, char **argv)
 {
-	static const struct options_form form = {
-	    usage, OPTIONS_ASK, options_ask, 2, 3};
 	struct options o;
 	int code;
 
-	if (options_take(&o, argc, argv, &form, &code))
+	if (!options_take(&o, &cmdline, argc, argv, &code))
 		return code;
-	if (!is_use_right(&o)) {
-		fputs(usage, stderr);
-		return EXIT_USAGE;
-	}
+	if (!is_use_right(&o))
+		return cmdline_refuse(&cmdline,
+		    "a way is shared, exclusive, exclusive ADDRESS or routed ADDRESS");
 	return ask_and_print(&o, "address",
 	    ask_strings("name", o.argument[0], "way", o.argument[1], "global",
 		o.argument[2], NULL),

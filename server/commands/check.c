@@ -150,21 +150,27 @@ print_plan(const struct server_conf *c, const struct plan *p)
 	print_ports(c);
 }
 
+static const struct cmdline_option options[] = {
+    OPTIONS_CONFIG,
+};
+
+static const struct cmdline cmdline = {
+    .command = "ukai-relay check",
+    .usage = usage,
+    .option = options,
+    .options = ARRAY_LEN(options),
+};
+
 int
 command_check(int argc, char **argv)
 {
-	static const struct option long_options[] = {
-	    {"config", required_argument, NULL, 'c'},
-	    {"help", no_argument, NULL, 'h'},
-	    {NULL, 0, NULL, 0},
-	};
 	struct server_conf c;
 	struct options o;
 	struct check k;
 	struct diag d;
 	int code;
 
-	if (options_parse(&o, argc, argv, "c:h", long_options, usage, &code))
+	if (!options_take(&o, &cmdline, argc, argv, &code))
 		return code;
 	service_harden();
 	diag_init(&d, NULL);

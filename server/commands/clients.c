@@ -16,6 +16,13 @@ static const char usage[] =
     "  -j, --json             for programs, with more\n"
     "  -i, --interface NAME   which relay, when several run\n";
 
+static const struct cmdline cmdline = {
+    .command = "ukai-relay clients",
+    .usage = usage,
+    .option = options_ask,
+    .options = OPTIONS_ASK,
+};
+
 int
 command_clients(int argc, char **argv)
 {
@@ -23,8 +30,7 @@ command_clients(int argc, char **argv)
 	struct options o;
 	int code;
 
-	if (options_parse(
-		&o, argc, argv, OPTIONS_ASK, options_ask, usage, &code))
+	if (!options_take(&o, &cmdline, argc, argv, &code))
 		return code;
 	code = ask_relay(&status, o.interface, "status", NULL);
 	if (code != EXIT_OK)

@@ -94,15 +94,23 @@ list(const struct options *o)
 	return EXIT_OK;
 }
 
+static const struct cmdline cmdline = {
+    .command = "ukai-relay forward",
+    .usage = usage,
+    .option = options_ask,
+    .options = OPTIONS_ASK,
+    .least = 1,
+    .most = 4,
+    .words = "add, remove or list, and what it is about",
+};
+
 int
 command_forward(int argc, char **argv)
 {
-	static const struct options_form form = {
-	    usage, OPTIONS_ASK, options_ask, 1, 4};
 	struct options o;
 	int code;
 
-	if (options_take(&o, argc, argv, &form, &code))
+	if (!options_take(&o, &cmdline, argc, argv, &code))
 		return code;
 	if (strcmp(o.argument[0], "add") == 0 && o.arguments >= 3)
 		return change(&o, "forward-add", print_added);
@@ -110,6 +118,6 @@ command_forward(int argc, char **argv)
 		return change(&o, "forward-remove", print_removed);
 	if (strcmp(o.argument[0], "list") == 0 && o.arguments <= 2)
 		return list(&o);
-	fputs(usage, stderr);
-	return EXIT_USAGE;
+	return cmdline_refuse(
+	    &cmdline, "takes add or remove, a NAME and ports, or list");
 }

@@ -1,7 +1,6 @@
 #include "server/init.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <net/if.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -18,6 +17,7 @@
 #include "core/err.h"
 #include "core/x25519.h"
 #include "host/durable.h"
+#include "io/cmdline.h"
 #include "io/service.h"
 #include "server/paths.h"
 
@@ -58,64 +58,41 @@ is_one_word(const char *text)
 	return true;
 }
 
-static bool
-take(struct wishes *w, int option)
-{
-	static const char letters[] = "calgit";
-	const char **const to[] = {&w->config, &w->address, &w->listen_port,
-	    &w->global, &w->interface, &w->tls_port};
-	const char *at = strchr(letters, option);
+static const struct cmdline_option options[] = {
+    CMDLINE_TEXT('c', "config", struct wishes, config),
+    CMDLINE_TEXT('a', "address", struct wishes, address),
+    CMDLINE_TEXT('l', "listen-port", struct wishes, listen_port),
+    CMDLINE_TEXT('t', "tls-port", struct wishes, tls_port),
+    CMDLINE_TEXT('g', "global-address", struct wishes, global),
+    CMDLINE_TEXT('i', "interface", struct wishes, interface),
+    CMDLINE_FLAG('n', "no-start", struct wishes, no_start),
+};
 
-	if (option == 'n') {
-		w->no_start = true;
-		return true;
-	}
-	if (at == NULL)
-		return false;
-	if (option != 'c' && !is_one_word(optarg)) {
-		fprintf(stderr,
-		    "ukai-relay: error: the value of -%c has blanks in it\n",
-		    option);
-		return false;
-	}
-	*to[at - letters] = optarg;
-	return true;
-}
+static const struct cmdline cmdline = {
+    .command = "ukai-relay init",
+    .usage = usage,
+    .option = options,
+    .options = ARRAY_LEN(options),
+};
 
-/* Returns true when the command ends here. */
 static bool
 parse(struct wishes *w, int argc, char **argv, int *code)
 {
-	static const struct option long_options[] = {
-	    {"config", required_argument, NULL, 'c'},
-	    {"address", required_argument, NULL, 'a'},
-	    {"listen-port", required_argument, NULL, 'l'},
-	    {"tls-port", required_argument, NULL, 't'},
-	    {"global-address", required_argument, NULL, 'g'},
-	    {"interface", required_argument, NULL, 'i'},
-	    {"no-start", no_argument, NULL, 'n'},
-	    {"help", no_argument, NULL, 'h'},
-	    {NULL, 0, NULL, 0},
-	};
-	int option;
+	const char *const *wish[] = {&w->address, &w->listen_port, &w->tls_port,
+	    &w->global, &w->interface};
+	struct cmdline_words words;
 
 	*w = (struct wishes){.config = PATHS_CONFIG};
-	*code = EXIT_USAGE;
-	while ((option = getopt_long(
-		    argc, argv, "c:a:l:t:g:i:nh", long_options, NULL)) != -1) {
-		if (option == 'h') {
-			fputs(usage, stdout);
-			*code = EXIT_OK;
-			return true;
-		}
-		if (!take(w, option))
-			return true;
+	if (!cmdline_take(&cmdline, w, &words, argc, argv, code))
+		return false;
+	for (size_t i = 0; i < ARRAY_LEN(wish); i++) {
+		if (*wish[i] == NULL || is_one_word(*wish[i]))
+			continue;
+		*code = cmdline_refuse(
+		    &cmdline, "\"%s\" has blanks in it", *wish[i]);
+		return false;
 	}
-	if (optind != argc) {
-		fputs(usage, stderr);
-		return true;
-	}
-	return false;
+	return true;
 }
 
 /* ---- a new configuration ---- */
@@ -447,7 +424,7 @@ command_init(int argc, char **argv)
 	struct diag d;
 	int code, err;
 
-	if (parse(&w, argc, argv, &code))
+	if (!parse(&w, argc, argv, &code))
 		return code;
 	service_harden();
 	if (sodium_init() < 0) {

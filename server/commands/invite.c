@@ -335,30 +335,37 @@ is_use_right(const struct options *o)
 	return false;
 }
 
+static const struct cmdline_option options[] = {
+    CMDLINE_TEXT(0, "hours", struct options, hours),
+    CMDLINE_TEXT(0, "routes", struct options, routes),
+    CMDLINE_TEXT(0, "policy", struct options, policy),
+    CMDLINE_FLAG(0, "wireguard", struct options, wireguard),
+    CMDLINE_TEXT(0, "dns", struct options, dns),
+    CMDLINE_FLAG(0, "ipv4", struct options, ipv4),
+    CMDLINE_FLAG(0, "qr", struct options, qr),
+    CMDLINE_TEXT(0, "png", struct options, png),
+    OPTIONS_JSON,
+    OPTIONS_INTERFACE,
+};
+
+static const struct cmdline cmdline = {
+    .command = "ukai-relay invite",
+    .usage = usage,
+    .option = options,
+    .options = ARRAY_LEN(options),
+    .least = 1,
+    .most = 1,
+    .words = "a client's NAME",
+};
+
 int
 command_invite(int argc, char **argv)
 {
-	static const struct option long_options[] = {
-	    {"hours", required_argument, NULL, 'H'},
-	    {"routes", required_argument, NULL, 'r'},
-	    {"policy", required_argument, NULL, 'p'},
-	    {"wireguard", no_argument, NULL, 'w'},
-	    {"dns", required_argument, NULL, 'd'},
-	    {"ipv4", no_argument, NULL, '4'},
-	    {"qr", no_argument, NULL, 'q'},
-	    {"png", required_argument, NULL, 'P'},
-	    {"json", no_argument, NULL, 'j'},
-	    {"interface", required_argument, NULL, 'i'},
-	    {"help", no_argument, NULL, 'h'},
-	    {NULL, 0, NULL, 0},
-	};
-	static const struct options_form form = {
-	    usage, "ji:h", long_options, 1, 1};
 	uint64_t hours = DEFAULT_HOURS;
 	struct options o;
 	int code;
 
-	if (options_take(&o, argc, argv, &form, &code))
+	if (!options_take(&o, &cmdline, argc, argv, &code))
 		return code;
 	if (!is_use_right(&o))
 		return EXIT_USAGE;

@@ -66,29 +66,35 @@ print(const json_t *answer, const struct options *o)
 	    o->connections != NULL ? o->connections : "any number of");
 }
 
+static const struct cmdline_option options[] = {
+    CMDLINE_TEXT(0, "rate", struct options, rate),
+    CMDLINE_TEXT(0, "connections", struct options, connections),
+    OPTIONS_JSON,
+    OPTIONS_INTERFACE,
+};
+
+static const struct cmdline cmdline = {
+    .command = "ukai-relay limit",
+    .usage = usage,
+    .option = options,
+    .options = ARRAY_LEN(options),
+    .least = 1,
+    .most = 2,
+    .words = "a client's NAME, and a limit or off",
+};
+
 int
 command_limit(int argc, char **argv)
 {
-	static const struct option long_options[] = {
-	    {"rate", required_argument, NULL, 'R'},
-	    {"connections", required_argument, NULL, 'C'},
-	    {"json", no_argument, NULL, 'j'},
-	    {"interface", required_argument, NULL, 'i'},
-	    {"help", no_argument, NULL, 'h'},
-	    {NULL, 0, NULL, 0},
-	};
-	static const struct options_form form = {
-	    usage, "ji:h", long_options, 1, 2};
 	json_t *args;
 	struct options o;
 	int code;
 
-	if (options_take(&o, argc, argv, &form, &code))
+	if (!options_take(&o, &cmdline, argc, argv, &code))
 		return code;
-	if (!is_use_right(&o)) {
-		fputs(usage, stderr);
-		return EXIT_USAGE;
-	}
+	if (!is_use_right(&o))
+		return cmdline_refuse(
+		    &cmdline, "a limit is missing, or off stands beside one");
 	args = ask_strings("name", o.argument[0], NULL);
 	if (!add(&args, "rate_kbit", "--rate", o.rate, RATE_MAX, 1000) ||
 	    !add(&args, "connections", "--connections", o.connections,

@@ -8,124 +8,28 @@
 #include "io/service.h"
 #include "server/paths.h"
 
-const struct option options_ask[] = {
-    {"json", no_argument, NULL, 'j'},
-    {"interface", required_argument, NULL, 'i'},
-    {"help", no_argument, NULL, 'h'},
-    {NULL, 0, NULL, 0},
+const struct cmdline_option options_ask[OPTIONS_ASK] = {
+    OPTIONS_JSON,
+    OPTIONS_INTERFACE,
 };
 
-/* Returns false for what is not an option of the verb. */
-static bool
-take_invitation(struct options *o, int option)
-{
-	switch (option) {
-	case 'H':
-		o->hours = optarg;
-		return true;
-	case 'r':
-		o->routes = optarg;
-		return true;
-	case 'p':
-		o->policy = optarg;
-		return true;
-	case 'w':
-		o->wireguard = true;
-		return true;
-	case 'q':
-		o->qr = true;
-		return true;
-	case '4':
-		o->ipv4 = true;
-		return true;
-	case 'P':
-		o->png = optarg;
-		return true;
-	case 'd':
-		o->dns = optarg;
-		return true;
-	case 'R':
-		o->rate = optarg;
-		return true;
-	case 'C':
-		o->connections = optarg;
-		return true;
-	default:
-		return false;
-	}
-}
-
-static bool
-take(struct options *o, int option)
-{
-	switch (option) {
-	case 'c':
-		o->config = optarg;
-		return true;
-	case 'i':
-		o->interface = optarg;
-		return true;
-	case 'b':
-		o->background = true;
-		return true;
-	case 'f':
-		o->background = false;
-		return true;
-	case 'v':
-		o->verbose = true;
-		return true;
-	case 'j':
-		o->json = true;
-		return true;
-	default:
-		return take_invitation(o, option);
-	}
-}
-
 bool
-options_take(struct options *o, int argc, char **argv,
-    const struct options_form *form, int *code)
+options_take(struct options *o, const struct cmdline *c, int argc, char **argv,
+    int *code)
 {
-	int option;
+	struct cmdline_words w;
 
 	*o = (struct options){.config = PATHS_CONFIG};
-	*code = EXIT_USAGE;
-	while ((option = getopt_long(argc, argv, form->short_options,
-		    form->long_options, NULL)) != -1) {
-		if (option == 'h') {
-			fputs(form->usage, stdout);
-			*code = EXIT_OK;
-			return true;
-		}
-		if (!take(o, option))
-			return true;
-	}
-	o->argument = argv + optind;
-	o->arguments = argc - optind;
-	if (o->arguments < form->least || o->arguments > form->most) {
-		fputs(form->usage, stderr);
+	if (!cmdline_take(c, o, &w, argc, argv, code))
+		return false;
+	o->argument = w.word;
+	o->arguments = w.n;
+	if (o->interface == NULL ||
+	    value_is_ifname(o->interface, strlen(o->interface)))
 		return true;
-	}
-	if (o->interface != NULL &&
-	    !value_is_ifname(o->interface, strlen(o->interface))) {
-		fprintf(stderr,
-		    "ukai-relay: error: \"%s\" is not an interface's name\n",
-		    o->interface);
-		return true;
-	}
+	*code = cmdline_refuse(
+	    c, "\"%s\" is not an interface's name", o->interface);
 	return false;
-}
-
-bool
-options_parse(struct options *o, int argc, char **argv,
-    const char *short_options, const struct option *long_options,
-    const char *usage, int *code)
-{
-	const struct options_form form = {.usage = usage,
-	    .short_options = short_options,
-	    .long_options = long_options};
-
-	return options_take(o, argc, argv, &form, code);
 }
 
 int

@@ -118,27 +118,34 @@ restore(const struct options *o)
 	return code;
 }
 
+static const struct cmdline_option options[] = {
+    OPTIONS_CONFIG,
+    OPTIONS_JSON,
+    OPTIONS_INTERFACE,
+};
+
+static const struct cmdline cmdline = {
+    .command = "ukai-relay registry",
+    .usage = usage,
+    .option = options,
+    .options = ARRAY_LEN(options),
+    .least = 2,
+    .most = 2,
+    .words = "backup or restore, and a FILE",
+};
+
 int
 command_registry(int argc, char **argv)
 {
-	static const struct option long_options[] = {
-	    {"config", required_argument, NULL, 'c'},
-	    {"json", no_argument, NULL, 'j'},
-	    {"interface", required_argument, NULL, 'i'},
-	    {"help", no_argument, NULL, 'h'},
-	    {NULL, 0, NULL, 0},
-	};
-	static const struct options_form form = {
-	    usage, "c:ji:h", long_options, 2, 2};
 	struct options o;
 	int code;
 
-	if (options_take(&o, argc, argv, &form, &code))
+	if (!options_take(&o, &cmdline, argc, argv, &code))
 		return code;
 	if (strcmp(o.argument[0], "backup") == 0)
 		return backup(&o);
 	if (strcmp(o.argument[0], "restore") == 0)
 		return restore(&o);
-	fputs(usage, stderr);
-	return EXIT_USAGE;
+	return cmdline_refuse(&cmdline,
+	    "unknown word \"%s\"; known: backup, restore", o.argument[0]);
 }

@@ -69,14 +69,20 @@ restore(const char *ifname, struct netcfg *n, struct diag *d)
 	return err;
 }
 
+static const struct cmdline_option options[] = {
+    OPTIONS_INTERFACE,
+};
+
+static const struct cmdline cmdline = {
+    .command = "ukai-relay restore",
+    .usage = usage,
+    .option = options,
+    .options = ARRAY_LEN(options),
+};
+
 int
 command_restore(int argc, char **argv)
 {
-	static const struct option long_options[] = {
-	    {"interface", required_argument, NULL, 'i'},
-	    {"help", no_argument, NULL, 'h'},
-	    {NULL, 0, NULL, 0},
-	};
 	char ifname[RELAYS_MAX][16];
 	struct netcfg *netcfg = NULL;
 	struct options o;
@@ -84,7 +90,7 @@ command_restore(int argc, char **argv)
 	size_t n = 1;
 	int code, err;
 
-	if (options_parse(&o, argc, argv, "i:h", long_options, usage, &code))
+	if (!options_take(&o, &cmdline, argc, argv, &code))
 		return code;
 	diag_init(&d, NULL);
 	if (paths_denied(PATHS_JOURNAL, &d)) {

@@ -22,15 +22,23 @@ print(const json_t *answer, const struct options *o)
 	printf("%s is revoked\n", o->argument[0]);
 }
 
+static const struct cmdline cmdline = {
+    .command = "ukai-relay revoke",
+    .usage = usage,
+    .option = options_ask,
+    .options = OPTIONS_ASK,
+    .least = 1,
+    .most = 1,
+    .words = "a client's NAME",
+};
+
 int
 command_revoke(int argc, char **argv)
 {
-	static const struct options_form form = {
-	    usage, OPTIONS_ASK, options_ask, 1, 1};
 	struct options o;
 	int code;
 
-	if (options_take(&o, argc, argv, &form, &code))
+	if (!options_take(&o, &cmdline, argc, argv, &code))
 		return code;
 	return ask_and_print(
 	    &o, "revoke", ask_strings("name", o.argument[0], NULL), print);

@@ -1,7 +1,6 @@
 #include "commands.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -75,7 +74,8 @@ serve(const struct options *o)
 		      "capability CAP_NET_ADMIN\n",
 		    stderr);
 		code = EXIT_PERMISSION;
-	} else if (o->background && service_background() != 0) {
+	} else if (o->background && !o->foreground &&
+		   service_background() != 0) {
 		fprintf(stderr, "ukai-relay: error: cannot fork: %s\n",
 		    strerror(errno));
 		code = EXIT_FAILED;
@@ -86,21 +86,27 @@ serve(const struct options *o)
 	return code;
 }
 
+static const struct cmdline_option options[] = {
+    OPTIONS_CONFIG,
+    CMDLINE_FLAG('b', "background", struct options, background),
+    CMDLINE_FLAG('f', "foreground", struct options, foreground),
+    CMDLINE_FLAG('v', "verbose", struct options, verbose),
+};
+
+static const struct cmdline cmdline = {
+    .command = "ukai-relay serve",
+    .usage = usage,
+    .option = options,
+    .options = ARRAY_LEN(options),
+};
+
 int
 command_serve(int argc, char **argv)
 {
-	static const struct option long_options[] = {
-	    {"config", required_argument, NULL, 'c'},
-	    {"background", no_argument, NULL, 'b'},
-	    {"foreground", no_argument, NULL, 'f'},
-	    {"verbose", no_argument, NULL, 'v'},
-	    {"help", no_argument, NULL, 'h'},
-	    {NULL, 0, NULL, 0},
-	};
 	struct options o;
 	int code;
 
-	if (options_parse(&o, argc, argv, "c:bfvh", long_options, usage, &code))
+	if (!options_take(&o, &cmdline, argc, argv, &code))
 		return code;
 	log_init("ukai-relay", o.verbose ? LOG_DEBUG : LOG_INFO);
 	return serve(&o);

@@ -23,14 +23,20 @@ print(const json_t *status, const struct options *o)
 	status_print(status, clock_now().wall_ns / UK_NS_PER_S, stdout);
 }
 
+static const struct cmdline cmdline = {
+    .command = "ukai-relay status",
+    .usage = usage,
+    .option = options_ask,
+    .options = OPTIONS_ASK,
+};
+
 int
 command_status(int argc, char **argv)
 {
 	struct options o;
 	int code;
 
-	if (options_parse(
-		&o, argc, argv, OPTIONS_ASK, options_ask, usage, &code))
+	if (!options_take(&o, &cmdline, argc, argv, &code))
 		return code;
 	return ask_and_print(&o, "status", NULL, print);
 }

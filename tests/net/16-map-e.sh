@@ -105,7 +105,7 @@ check "no address: exit 2" exits 2 show --ipv6 240b:10
 check "IPv4: exit 2" exits 2 show --ipv6 192.0.2.1
 check "an unknown word: exit 2" exits 2 in_ns "$a" "$ukai" map-e shwo
 check "no word: exit 2" exits 2 in_ns "$a" "$ukai" map-e
-check "and which one is missing" grep -q "a word is missing: show" "$work/said"
+check "and which one is missing" grep -q "takes one word: show" "$work/said"
 check "one word too many: exit 2" exits 2 show "$v6plus"
 check "--rules: an address of none of them: exit 1" \
     exits 1 show --rules "$work/rules.csv" --ipv6 "$v6plus"
