@@ -12,7 +12,8 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=${here%/tests/net}
 line=$here/line
-export UKAI_LINE_PREFIX=ukt05
+export UKAI_LINE_PREFIX=u05a$$
+second=u05b$$
 state=/run/ukai-line-$UKAI_LINE_PREFIX
 napt=${UKAI_BUILD:-$root/build}/tests/ukai-test-napt
 work=$(mktemp -d "/tmp/$UKAI_LINE_PREFIX.XXXXXX")
@@ -23,7 +24,7 @@ holder=
 cleanup()
 {
 	"$line" down || true
-	UKAI_LINE_PREFIX=ukt05b "$line" down || true
+	UKAI_LINE_PREFIX=$second "$line" down || true
 	rm -rf "$work"
 }
 trap cleanup EXIT
@@ -207,7 +208,7 @@ bring_up()
 	"$line" up "$@"
 	"$line" enter srv /usr/bin/python3 "$work/flows.py" serve \
 		>"$work/server.log" 2>&1 &
-	for _ in $(seq 50); do
+	for _ in $(seq 300); do
 		[ -z "$("$line" enter srv ss -Htln sport = 7000)" ] ||
 			return 0
 		sleep 0.1
@@ -436,14 +437,14 @@ flows_in_turn()
 two_lines()
 {
 	check "a second line beside this one" \
-		env UKAI_LINE_PREFIX=ukt05b "$line" up --lan-behind pc
-	check "it works" env UKAI_LINE_PREFIX=ukt05b "$line" enter pc \
+		env UKAI_LINE_PREFIX=$second "$line" up --lan-behind pc
+	check "it works" env UKAI_LINE_PREFIX=$second "$line" enter pc \
 		ping -c 1 -W 2 198.51.100.10
-	check "lan behind pc: to srv" env UKAI_LINE_PREFIX=ukt05b "$line" \
+	check "lan behind pc: to srv" env UKAI_LINE_PREFIX=$second "$line" \
 		enter lan ping -c 1 -W 2 -t 5 198.51.100.10
-	check "one more hop than without" refuses env UKAI_LINE_PREFIX=ukt05b \
+	check "one more hop than without" refuses env UKAI_LINE_PREFIX=$second \
 		"$line" enter lan ping -c 1 -W 1 -t 4 198.51.100.10
-	check "it goes" env UKAI_LINE_PREFIX=ukt05b "$line" down
+	check "it goes" env UKAI_LINE_PREFIX=$second "$line" down
 	check "the first one still works" pc ping -c 1 -W 2 198.51.100.10
 }
 

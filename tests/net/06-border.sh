@@ -14,7 +14,7 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=${here%/tests/net}
 line=$here/line
-export UKAI_LINE_PREFIX=ukt06
+export UKAI_LINE_PREFIX=u06n$$
 br=${UKAI_BUILD:-$root/build}/tests/ukai-test-br
 relay=2001:db8:ffff::64
 ours=2001:db8:4634:3400
@@ -109,7 +109,7 @@ hand_made()
 	local name
 	check "hand-made packets leave" at pc /usr/bin/python3 \
 		"$work/send.py" $relay "$work/packets"
-	eventually 5 more up_drop_extension 0 || true
+	until_true more up_drop_extension 0 || true
 	cut -d' ' -f1 "$work/packets" | sort -u >"$work/names"
 	while read -r name; do
 		same "of them $name" "$(stat_of "$name")" \

@@ -73,7 +73,7 @@ ip -n "$b" addr add 2001:db8::22/64 dev b0 nodad
 ip -n "$a" link set a0 up
 ip -n "$b" link set b0 up
 for to_addr in 192.0.2.2 2001:db8::2; do
-	for _ in 1 2 3 4 5 6 7 8 9 10; do
+	for _ in $(seq 50); do
 		ip netns exec "$a" ping -n -c 1 -W 1 $to_addr >/dev/null 2>&1 &&
 			break
 		sleep 0.2

@@ -205,7 +205,7 @@ ip -n "$a" link set t0 netns "$b"
 say x refresh 0
 ip netns del "$b"
 ip netns add "$b"
-for _ in 1 2 3 4 5 6 7 8 9 10; do
+for _ in $(seq 100); do
 	say x refresh 0
 	[[ $answer == state=gone* ]] && break
 	sleep 0.2
@@ -283,7 +283,7 @@ tcp()
 	timeout 15 ip netns exec "$b" ncat -l --recv-only "$2" 5001 \
 		>"$work/got" </dev/null &
 	listener=$!
-	for _ in 1 2 3 4 5 6 7 8 9 10; do
+	for _ in $(seq 100); do
 		[ -n "$(ip netns exec "$b" ss -Hltn sport = 5001)" ] && break
 		sleep 0.1
 	done
@@ -308,7 +308,7 @@ tcp_in_turn()
 			>"$work/got.$port" </dev/null &
 		pids+=($!)
 	done
-	for _ in 1 2 3 4 5 6 7 8 9 10; do
+	for _ in $(seq 100); do
 		[ "$(ip netns exec "$b" ss -Hltn sport ge 5001 |
 			grep -c .)" = 4 ] && break
 		sleep 0.1

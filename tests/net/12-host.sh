@@ -791,7 +791,7 @@ flows_end()
 	    "$work/held" && not grep -q 4011 "$work/held" && stop || return 1
 	hold ip netns exec "$a" "$flows" watch 7 0xf || return 1
 	in_b "$flows" client udp 10.7.0.1 4012 198.51.100.9 53 </dev/null
-	eventually 8 sh -c 'ip netns exec "$0" "$1" list 4 0 0 >/dev/null
+	until_true sh -c 'ip netns exec "$0" "$1" list 4 0 0 >/dev/null
 	    grep -q "^ended 17 10.7.0.1 4012 198.51.100.9 53 " "$2"' \
 	    "$a" "$flows" "$work/held" && not grep -q 401[01] "$work/held" &&
 	    stop

@@ -101,7 +101,7 @@ transfer()
 	say y
 	in_b iperf3 -s -1 -p 5299 >/dev/null 2>&1 &
 	server=$!
-	for _ in $(seq 50); do
+	for _ in $(seq 300); do
 		in_b ss -Hltn 'sport = 5299' | grep -q . && break
 		sleep 0.1
 	done
@@ -265,7 +265,7 @@ holds "and again with the route" reach
 
 echo "# killed: nothing is left"
 probe_end x
-for _ in $(seq 30); do
+for _ in $(seq 300); do
 	in_a ip link show m0 >/dev/null 2>&1 || break
 	sleep 0.1
 done

@@ -57,7 +57,7 @@ hold()
 let_go()
 {
 	exec 9>&-
-	eventually 5 gone_pid "$held" && wait "$held"
+	until_true gone_pid "$held" && wait "$held"
 }
 
 gone_pid()
@@ -80,7 +80,7 @@ said()
 # soon PATTERN: the probe says so.
 soon()
 {
-	eventually 10 said "$1" && return
+	until_true said "$1" && return
 	cat "$work/held"
 	return 1
 }
@@ -143,7 +143,7 @@ no_source()
 
 three_announced()
 {
-	eventually 10 last "^announced 3 rivals 0" && sleep 1.3 &&
+	until_true last "^announced 3 rivals 0" && sleep 1.3 &&
 	    last "^announced 3 rivals 0"
 }
 
@@ -158,14 +158,14 @@ answered()
 rival()
 {
 	in_ns "$b" "$probe" advertise b0 "$ce" "$fake" 200 &&
-	    eventually 5 last "^announced 4 rivals 200 mac $fake" &&
+	    until_true last "^announced 4 rivals 200 mac $fake" &&
 	    said "warning: a0: another device \(MAC $fake\) uses .*$ce"
 }
 
 rival_asks()
 {
 	in_ns "$b" "$probe" ask b0 "$ce" 1 &&
-	    eventually 5 last "^announced 4 rivals 201 mac $macb"
+	    until_true last "^announced 4 rivals 201 mac $macb"
 }
 
 # The kernel's own check in B fails: A answered.
@@ -197,7 +197,7 @@ carrier_again()
 	local n
 	n=$(announced_now)
 	ip -n "$b" link set b0 down && sleep 0.2 &&
-	    ip -n "$b" link set b0 up && eventually 10 announced_since "$n" &&
+	    ip -n "$b" link set b0 up && until_true announced_since "$n" &&
 	    has_address
 }
 
@@ -207,8 +207,8 @@ link_again()
 	local n
 	n=$(announced_now)
 	ip -n "$a" link set a0 down && until_true no_address &&
-	    ip -n "$a" link set a0 up && eventually 10 has_address &&
-	    eventually 10 announced_since "$n" && said "^state waiting" &&
+	    ip -n "$a" link set a0 up && until_true has_address &&
+	    until_true announced_since "$n" && said "^state waiting" &&
 	    tail -n 5 "$work/held" | grep "^state held"
 }
 
@@ -248,7 +248,7 @@ killed_then_changed()
 of_others()
 {
 	ip -n "$a" addr add "$ce/64" dev a0 nodad noprefixroute &&
-	    hold && soon "^state held" && eventually 10 last "^announced 3 .*ours 0" &&
+	    hold && soon "^state held" && until_true last "^announced 3 .*ours 0" &&
 	    no_entry && let_go && has_address && no_journal &&
 	    ip -n "$a" addr del "$ce/64" dev a0
 }

@@ -153,8 +153,8 @@ up_foreground()
 	ip netns exec "$pc" "$ukai" up --foreground -c "$work/$tun.conf" \
 	    >"$work/said" 2>&1 &
 	up_pid=$!
-	eventually 10 test -S "$UKAI_RUN_DIR/$tun.sock" &&
-		eventually 5 on_pc "$ukai" status "$tun" >/dev/null 2>&1
+	until_true test -S "$UKAI_RUN_DIR/$tun.sock" &&
+		until_true on_pc "$ukai" status "$tun" >/dev/null 2>&1
 }
 
 ended()
@@ -264,7 +264,7 @@ start_relay()
 {
 	ip netns exec "$vps" "$ukai" device -f "$far" &
 	relay_pid=$!
-	eventually 5 test -S "/var/run/wireguard/$far.sock" || return 1
+	until_true test -S "/var/run/wireguard/$far.sock" || return 1
 	on_vps wg set "$far" private-key "$work/vps.key" listen-port 51820 \
 	    peer "$(cat "$work/pc.pub")" preshared-key "$work/psk" \
 	    allowed-ips 10.66.0.2/32,fd66::2/128,192.0.2.1/32
@@ -297,7 +297,7 @@ start_dns()
 	ip netns exec "$rt" /usr/bin/python3 "$work/dns.py" "$work/addresses" \
 	    >"$work/dns.out" &
 	dns_pid=$!
-	eventually 5 grep -q bound "$work/dns.out"
+	until_true grep -q bound "$work/dns.out"
 }
 
 stop_dns()
@@ -354,7 +354,7 @@ check "PostUp is refused with a word on it" says "PostUp is refused"
 check "a file that is not there: exit 2" run 2 "$ukai" up -c "$work/none.conf"
 check "an impossible name: exit 2" run 2 "$ukai" up -c "$work/a b.conf"
 check "two files: exit 2" run 2 "$ukai" up -c "$work/$tun.conf" "$tun2.conf"
-check "two files: said" says "one file, not both"
+check "two files: said" says "one FILE, not both"
 check "a name, and no such file: exit 2" run 2 "$ukai" up none
 check "a name, and no such file: what a file is" says "/etc/ukai/none.conf"
 for verb in down restore; do
@@ -396,7 +396,7 @@ s.bind(("::", 5555))
 print("bound", flush=True)
 time.sleep(60)' >"$work/bound" &
 holder=$!
-check "somebody holds the port" eventually 5 grep -q bound "$work/bound"
+check "somebody holds the port" until_true grep -q bound "$work/bound"
 check "the port in use: exit 1" up 1
 check "the port in use: named" says 5555
 check "the port in use: nothing has changed" unchanged
@@ -562,16 +562,18 @@ clamp_run()
 	local a b
 
 	ip netns exec "$vps" tcpdump -l -n -i "$far" \
-	    'tcp[13] = 2' >"$work/syn" 2>/dev/null &
+	    'tcp[13] = 2' >"$work/syn" 2>"$work/dump-a" &
 	a=$!
 	ip netns exec "$rt" tcpdump -l -n -i lan1 \
-	    'tcp[13] = 18' >"$work/synack" 2>/dev/null &
+	    'tcp[13] = 18' >"$work/synack" 2>"$work/dump-b" &
 	b=$!
-	sleep 1
+	until_true grep -q listening "$work/dump-a"
+	until_true grep -q listening "$work/dump-b"
 	on_rt /usr/bin/python3 -c '
 import socket
-socket.create_connection(("198.51.100.7", 7777), 3)'
-	eventually 3 grep -q mss "$work/synack"
+socket.create_connection(("198.51.100.7", 7777), 10)'
+	until_true grep -q mss "$work/syn"
+	until_true grep -q mss "$work/synack"
 	kill "$a" "$b"
 	wait "$a" "$b" 2>/dev/null
 	cat "$work/syn" "$work/synack"
@@ -592,6 +594,8 @@ s = socket.create_server(("198.51.100.7", 7777))
 while True:
     s.accept()' &
 server=$!
+check "a server" until_true sh -c \
+    "ip netns exec $vps ss -Hltn sport = 7777 | grep -q ."
 check "a connection of the LAN through pc" clamp_run
 same "MSS outward is clamped" "$(syn_mss "$work/syn")" 1280
 same "MSS inward is clamped" "$(syn_mss "$work/synack")" 1280

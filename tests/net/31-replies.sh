@@ -146,7 +146,7 @@ settled()
 	sleep 0.3
 	[ "$(seen)" = "$was" ]
 }
-seen_more() { eventually 3 more_than "$1" && eventually 5 settled; }
+seen_more() { until_true more_than "$1" && eventually 5 settled; }
 
 # unseen WHAT CMD...: CMD must succeed, and nothing of it be seen on the line.
 unseen()
@@ -243,7 +243,7 @@ make_world()
 relay()
 {
 	ip netns exec "$vps" "$ukai" device -f "$1" &
-	eventually 5 test -S "/var/run/wireguard/$1.sock" || return 1
+	until_true test -S "/var/run/wireguard/$1.sock" || return 1
 	on "$vps" wg set "$1" private-key "$work/vps.key" listen-port "$2" \
 	    peer "$(cat "$work/$4.pub")" allowed-ips "$5"
 	ip -n "$vps" addr add "$3" dev "$1"
@@ -327,7 +327,7 @@ serve() # NAMESPACE KIND,HOST,PORT...
 	shift
 	: >"$log"
 	ip netns exec "$ns" /usr/bin/python3 "$work/serve.py" "$@" >"$log" &
-	eventually 10 grep -q ready "$log"
+	until_true grep -q ready "$log"
 }
 
 for program in wg nft setpriv tcpdump /usr/bin/python3; do
@@ -366,8 +366,8 @@ links_up()
 {
 	[ "$(on "$pc" ip -o -6 addr show scope link | wc -l)" = 2 ]
 }
-check "the links are up" eventually 5 links_up
-check "the line is watched" eventually 5 grep -q listening "$work/tcpdump"
+check "the links are up" until_true links_up
+check "the line is watched" until_true grep -q listening "$work/tcpdump"
 remember
 
 # ---- Routes ----
@@ -404,7 +404,7 @@ same "the host's is as it was" "$(on "$pc" sh -c 'cd /proc/sys/net/ipv4/conf
     cat all/rp_filter default/rp_filter lan0/rp_filter')" "1
 0
 1"
-check "the tunnel works" eventually 5 on "$pc" ping -q -c 1 -W 1 10.66.0.1
+check "the tunnel works" until_true on "$pc" ping -q -c 1 -W 1 10.66.0.1
 
 # ---- pc answers ----
 
@@ -473,7 +473,7 @@ if ip netns exec "$pc" nft list ruleset | grep -q "socket wildcard"; then
 	ip netns exec "$pc" timeout 60 /usr/bin/python3 "$work/visit.py" kept-udp \
 	    0.0.0.0 6000 $v 7000 100 "$work/go-udp" >"$work/kept" 2>&1 &
 	kept=$!
-	check "pc's own UDP flow" eventually 5 grep -q open "$work/kept"
+	check "pc's own UDP flow" until_true grep -q open "$work/kept"
 	unseen "its other end comes by the tunnel: refused" \
 	    refused udp $v 7000 203.0.113.1 6000
 	before=$(seen)
@@ -519,7 +519,7 @@ conf "$tun2" 10.67.0.2/24 51821 pc2 'Routes = off'
 check "a second tunnel, for answers alone" up "$tun2"
 same "it has no routes" "$(on "$pc" ip rule | grep -w -c 'proto 117')" 5
 check "Routes = off: everything stays on the line" goes_by 203.0.113.129 "$tun"
-check "the second works" eventually 5 on "$pc" ping -q -c 1 -W 1 10.67.0.1
+check "the second works" until_true on "$pc" ping -q -c 1 -W 1 10.67.0.1
 for what in "by the first" "by the first again"; do
 	unseen "two tunnels, $what: TCP" visit tcp $v 0 203.0.113.1 8080
 	unseen "two tunnels, $what: UDP" visit udp $v 4008 203.0.113.1 9000
@@ -538,7 +538,7 @@ check "status shows that there are none" says "routes to    nothing"
 ip netns exec "$out" timeout 60 /usr/bin/python3 "$work/visit.py" kept $v 0 \
     203.0.113.1 8180 100 "$work/go" >"$work/kept" 2>&1 &
 kept=$!
-check "a connection by the second" eventually 5 grep -q open "$work/kept"
+check "a connection by the second" until_true grep -q open "$work/kept"
 check "down of the first" down "$tun"
 unseen "the second goes on: TCP" visit tcp $v 0 203.0.113.1 8180
 check "down of the second" down "$tun2"
@@ -547,7 +547,7 @@ conf "$tun" '10.66.0.2/24, fd66::2/64' 51820 pc
 check "up of the second alone" up "$tun2"
 check "it has the first's mark now" \
     on "$pc" sh -c "ip rule | grep -q 'fwmark 0x1000000/.*iif $tun2'"
-check "it works" eventually 5 on "$pc" ping -q -c 1 -W 1 10.67.0.1
+check "it works" until_true on "$pc" ping -q -c 1 -W 1 10.67.0.1
 touch "$work/go"
 unseen "the connection is still open" goes_on
 
@@ -559,7 +559,7 @@ echo 'LocalNetworks = 192.0.2.0/24, 192.168.9.0/24, 203.0.113.0/24' \
 check "up without Routes" up "$tun"
 check "everything goes by the tunnel" goes_by $v "$tun"
 check "but what is named" goes_by 192.0.2.99 line0
-check "it works" eventually 5 on "$pc" ping -q -c 1 -W 1 10.66.0.1
+check "it works" until_true on "$pc" ping -q -c 1 -W 1 10.66.0.1
 unseen "from a network that is named: TCP" \
     visit tcp 192.0.2.99 0 203.0.113.1 8080
 unseen "from a network that is named: LAN" \
@@ -572,7 +572,7 @@ conf "$tun" 10.66.0.2/24 51820 pc 'Routes = off'
 ip netns exec "$pc" "$ukai" up --foreground -c "$work/$tun.conf" \
     >"$work/foreground" 2>&1 &
 killed=$!
-check "up to be killed" eventually 10 test -S "$UKAI_RUN_DIR/$tun.sock"
+check "up to be killed" until_true test -S "$UKAI_RUN_DIR/$tun.sock"
 kill -9 $killed
 wait $killed 2>/dev/null
 check "killed: something is left" not unchanged

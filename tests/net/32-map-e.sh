@@ -21,7 +21,7 @@ build=${UKAI_BUILD:-$root/build}
 ukai=$build/client/ukai
 br=$build/tests/ukai-test-br
 line=$here/line
-export UKAI_LINE_PREFIX=ukt32
+export UKAI_LINE_PREFIX=u32n$$
 ns=$UKAI_LINE_PREFIX
 work=$(mktemp -d "/tmp/$ns.XXXXXX")
 export UKAI_RUN_DIR=$work/run UKAI_STATE_DIR=$work/state
@@ -102,13 +102,13 @@ up_foreground()
 	ip netns exec "$ns-$host" setpriv --bounding-set "$rights" \
 	    "$ukai" up -f -c "$work/$tun.conf" </dev/null >"$work/said" 2>&1 &
 	up_pid=$!
-	eventually 10 test -S "$UKAI_RUN_DIR/$tun.sock"
+	until_true test -S "$UKAI_RUN_DIR/$tun.sock"
 }
 
 # ended CODE: what up_foreground started, within 5 s.
 ended()
 {
-	eventually 5 not kill -0 "$up_pid"
+	until_true not kill -0 "$up_pid"
 	wait "$up_pid"
 	[ $? = "$1" ]
 }
@@ -123,7 +123,7 @@ drops() { status ".drops.\"$1\""; }
 shown() { exits 0 at $host "$ukai" status && says "$1"; }
 stat_of() { "$line" stats | awk -F= -v k="$1" '$1 == k { print $2 }'; }
 ping_ok() { at $host ping -q -c 1 -W 1 "${1:-$srv}" >/dev/null; }
-pings() { eventually 8 ping_ok "$@"; }
+pings() { until_true ping_ok "$@"; }
 ask() { ask_at "$host" "$@"; }
 ask_at()
 {
@@ -388,7 +388,7 @@ line_up()
 	done | ip -n $ns-srv -b -
 	start srv srv /usr/bin/python3 "$work/net.py" serve 8000,8001 \
 	    53,443,5000 $srv 198.51.100.11
-	eventually 5 grep -q serving "$work/srv.out"
+	until_true grep -q serving "$work/srv.out"
 }
 
 (umask 077 && "$ukai" genkey >"$work/key")
@@ -400,7 +400,7 @@ start_peer()
 {
 	at vps "$ukai" genkey >"$work/far.key"
 	start vps far "$ukai" device -f "$far"
-	eventually 5 test -S "/var/run/wireguard/$far.sock" || return 1
+	until_true test -S "/var/run/wireguard/$far.sock" || return 1
 	at vps wg set "$far" private-key "$work/far.key" listen-port 51820 \
 	    peer "$("$ukai" pubkey <"$work/key")" allowed-ips 10.66.0.2/32
 	ip -n $ns-vps addr add 10.66.0.1/24 dev "$far"
@@ -502,7 +502,7 @@ traffic()
 	check "UDP in fragments, 30000 bytes" ask datagram $srv 5000 30000
 	check "UDP super-packets" ask segments $srv 5000
 	check "two programs with a port each, at the same time" two_programs
-	check "1460 bytes with DF" eventually 5 ask_ping -M "do" -s 1432 $srv
+	check "1460 bytes with DF" until_true ask_ping -M "do" -s 1432 $srv
 	check "1461 are told" too_long -M "do" -s 1433 $srv
 	said_by="From 192.0.0.1 .*Time to live exceeded" \
 	    check "traceroute: the first is us" hears -t 1 $srv
@@ -528,7 +528,7 @@ many_connections()
 
 	start pc many /usr/bin/python3 "$work/net.py" many 198.51.100.100 50 \
 	    12 600 "$work/many"
-	check "600 connections to 50 destinations" eventually 20 test -e \
+	check "600 connections to 50 destinations" until_true test -e \
 	    "$work/many"
 	check "all of them work" echoed "600 600"
 	check "with no more ports than there are" \
@@ -537,7 +537,7 @@ many_connections()
 	rm -f "$work/many"
 	start pc more /usr/bin/python3 "$work/net.py" many 198.51.100.12 1 260 \
 	    240 "$work/many"
-	check "260 connections to one destination" eventually 20 test -e \
+	check "260 connections to one destination" until_true test -e \
 	    "$work/many"
 	check "240 of them work" echoed "240 240"
 	check "another destination is not concerned" ask who 198.51.100.11 8000
@@ -572,7 +572,7 @@ hostile()
 	    "$work/hostile.py" "$ce" $relay 4929
 	cp "$work/said" "$work/sent"
 	# They are counted in the order in which they leave.
-	eventually 5 tiny_ones $((${was[fragment-tiny]} + 2))
+	until_true tiny_ones $((${was[fragment-tiny]} + 2))
 	all_drops >"$work/now"
 	while read -r name n; do
 		same "$(id_of "$name"): $name" "$(($(awk -v name="$name" \
@@ -619,7 +619,7 @@ id_of()
 services()
 {
 	start pc service /usr/bin/nc -6 -l -k 8022
-	check "a service of the host, by its own address" eventually 5 \
+	check "a service of the host, by its own address" until_true \
 	    connects isp $ours::10 8022
 	check "not by the CE address" cannot_connect isp "$ce" 8022
 	check "nor by the line's IPv4 address" cannot_connect srv 192.0.2.52 4930
@@ -647,7 +647,7 @@ another_comes()
 	at lan sysctl -qw net.ipv6.conf.all.accept_dad=1 \
 	    net.ipv6.conf.eth0.accept_dad=1
 	ip -n $ns-lan addr add "$ce/128" dev eth0
-	check "a second CE that comes later" eventually 5 \
+	check "a second CE that comes later" until_true \
 	    same_mac "$mac"
 	check "status says so" shown "second CE"
 	check "and whose it is" says "$mac says that it has this address"
@@ -664,7 +664,7 @@ link_flaps()
 	ip -n $ns-pc link set eth0 up
 	ip -n $ns-pc addr add $ours::10/64 dev eth0 nodad
 	ip -n $ns-pc route add default via $ours::1
-	check "the link was taken down: the address is back" eventually 8 \
+	check "the link was taken down: the address is back" until_true \
 	    has_address
 	check "and IPv4 too" pings
 }
@@ -676,7 +676,7 @@ with_tunnel()
 	peer '[2001:db8:5::10]:51820' >>"$work/$tun.conf"
 	check "up" up
 	check "without a word" test ! -s "$work/said"
-	check "the tunnel, by IPv6" eventually 8 ping_ok 10.66.0.1
+	check "the tunnel, by IPv6" until_true ping_ok 10.66.0.1
 	check "what the tunnel has goes by it" from_the_tunnel 203.0.113.10
 	offload=$(status .offload)
 	traffic
@@ -720,19 +720,19 @@ line_changes()
 	check "up in the foreground" up_foreground
 	check "R1: 192.0.0.2 is not to be had by the link" told_nothing
 	ip -n $ns-pc link set eth0 mtu 1400
-	check "a smaller MTU of the link" eventually 3 \
+	check "a smaller MTU of the link" until_true \
 	    mtu_is 1360
 	said_by="mtu *= *1360" check "is told" hears -M "do" -s 1432 $srv
 	check "and what fits goes" ask_ping -M "do" -s 1332 $srv
 	ip -n $ns-pc link set eth0 mtu 1500
-	check "and the old one again" eventually 3 \
+	check "and the old one again" until_true \
 	    mtu_is 1460
 	ip -n $ns-pc link set ukai-map0 down
 	ip -n $ns-pc link set ukai-map0 up
-	check "ukai-map0 down and up: goes on" eventually 5 ask_ping $srv
+	check "ukai-map0 down and up: goes on" until_true ask_ping $srv
 	ip -n $ns-pc addr add 2001:db8:4635:3400::10/64 dev eth0 nodad
 	ip -n $ns-pc addr change $ours::10/64 dev eth0 nodad preferred_lft 0
-	check "another prefix: it ends" eventually 12 not kill -0 "$up_pid"
+	check "another prefix: it ends" until_true not kill -0 "$up_pid"
 	check "to begin anew" ended 1
 	check "and says why" says "the line's prefix is 2001:db8:4635:3400::/56"
 	ip -n $ns-pc addr change $ours::10/64 dev eth0 nodad \
@@ -791,7 +791,7 @@ small_link()
 	start vps br2 "$br" --br $relay --tun map0 --link eth0 \
 	    --rule 2001:db8:4600::/40,192.0.2.0/24,16,4,draft03 \
 	    --stats "$work/br2.stats"
-	eventually 5 ip -n $n link show map0 >/dev/null 2>&1
+	until_true ip -n $n link show map0 >/dev/null 2>&1
 	ip -n $n link set map0 mtu 1460 txqueuelen 2000 up
 	ip -n $n route add 192.0.2.0/24 dev map0
 }
@@ -808,7 +808,7 @@ killed_hard()
 	check "up again, with a tunnel by IPv4" up
 	check "and says what it found" says "undid"
 	check "it works after that" pings
-	check "so does the tunnel, by the CE" eventually 8 ping_ok 10.66.0.1
+	check "so does the tunnel, by the CE" until_true ping_ok 10.66.0.1
 	same "it fits into the CE's packets" \
 	    "$(at pc cat "/sys/class/net/$tun/mtu")" 1380
 	check "and what it has goes by it" from_the_tunnel 203.0.113.10
@@ -816,7 +816,7 @@ killed_hard()
 	check "a smaller link: the relay is behind it" pings
 	check "TCP finds out" at pc iperf3 -c $srv -n 5M
 	same "the MTU inside" "$(status .mtu)" 1360
-	check "1360 bytes with DF" eventually 5 ask_ping -M "do" -s 1332 $srv
+	check "1360 bytes with DF" until_true ask_ping -M "do" -s 1332 $srv
 	said_by="mtu *= *1360" \
 	    check "1361 are told" hears -M "do" -s 1333 $srv
 	check "down" down
@@ -882,7 +882,7 @@ gateway()
 	same "$what: net.ipv4.ip_forward" \
 	    "$(at gw sysctl -n net.ipv4.ip_forward)" 1
 	check "$what: the gateway itself" pings
-	check "$what: a host behind it" eventually 5 at lan ping -q -c 1 \
+	check "$what: a host behind it" until_true at lan ping -q -c 1 \
 	    -W 1 $srv
 	check "$what: its TCP" ask_at lan stream $srv 8000 1000000
 	check "$what: its UDP, in fragments" ask_at lan datagram $srv 5000 5000
@@ -898,7 +898,7 @@ gateway_more()
 	rm -f "$work/many"
 	start pc many2 /usr/bin/python3 "$work/net.py" many 198.51.100.100 50 1 \
 	    20 "$work/many"
-	check "50 sessions of one host" eventually 20 test -e "$work/many"
+	check "50 sessions of one host" until_true test -e "$work/many"
 	check "N9: its limit is 30" at_most 30
 	check "N9: others go on" ask_at lan who $srv 8000
 	check "N9: counted" test "$(drops host-limit)" -gt 0

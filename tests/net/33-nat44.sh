@@ -169,7 +169,7 @@ our_line()
 	Networks = 192.168.24.0/24
 	END
 	chmod 600 "$conf"
-	ukai_at "$1" up -c "$conf" && eventually 10 ping_ok "$1"
+	ukai_at "$1" up -c "$conf" && until_true ping_ok "$1"
 }
 
 ping_ok()

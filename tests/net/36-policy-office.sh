@@ -16,7 +16,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 build=${UKAI_BUILD:-${here%/tests/net}/build}
 ukai=$build/client/ukai
 line=$here/line
-export UKAI_BUILD=$build UKAI_LINE_PREFIX=ukt36
+export UKAI_BUILD=$build UKAI_LINE_PREFIX=u36n$$
 ns=$UKAI_LINE_PREFIX
 work=$(mktemp -d "/tmp/$ns.XXXXXX")
 export UKAI_RUN_DIR=$work/run UKAI_STATE_DIR=$work/state UKAI_CONF_DIR=$work/etc
@@ -107,7 +107,7 @@ code=0
 [ $code = 0 ] || { cat "$work/out"; exit $code; }
 "$line" rules >"$work/line.csv"
 ip netns exec "$ns-srv" /usr/bin/python3 "$work/who.py" >"$work/who.out" 2>&1 &
-check "the server starts" eventually 5 grep -q ready "$work/who.out"
+check "the server starts" until_true grep -q ready "$work/who.out"
 
 # ---- from the invitation to the first flow ----
 
@@ -121,7 +121,7 @@ END
 UKAI_RUN_DIR=$work/vps/run UKAI_STATE_DIR=$work/vps/state \
     ip netns exec "$ns-vps" "$build/server/ukai-relay" serve \
     --config "$work/vps/relay.conf" >"$work/relay.log" 2>&1 &
-check "the relay starts" eventually 10 relay status
+check "the relay starts" until_true relay status
 
 rules=$work/etc/$tun.rules
 cat >"$work/sent.rules" <<'END'
@@ -146,7 +146,7 @@ check "up, as the line's CE" exits 0 on_pc "$ukai" up -c "$work/etc/$tun.conf"
 check "others can write to the policy: said" says "chmod o-w $rules"
 policy() { on_pc "$ukai" status --json "$tun" | jq -r ".tunnels[0].policy$1"; }
 is_live() { [ "$(policy .live)" = true ]; }
-check "the relay answers" eventually 10 is_live
+check "the relay answers" until_true is_live
 same "native goes by the CE" "$(calls 198.51.100.10 1)" "$native 1"
 same "tunnel! by the relay" "$(calls 198.51.100.11 1)" "$tunnel 1"
 
@@ -178,7 +178,7 @@ for pid in $(ip netns pids "$ns-pc"); do
 	kill -9 "$pid"
 done
 # The kernel takes its time to close what it had.
-check "killed: its own table goes" eventually 10 \
+check "killed: its own table goes" until_true \
     fails on_pc nft list table inet "ukai-$tun"
 check "killed: not running" exits 3 on_pc "$ukai" status "$tun"
 check "but status says that something is refused" says "ukai restore $tun"
@@ -203,10 +203,10 @@ check "a program that goes on" sh -c "timeout 30 ip netns exec $ns-pc $ukai \
 	/usr/bin/python3 $work/calls.py 198.51.100.10 1 >$work/went' \
 	</dev/null >/dev/null 2>&1 & sleep 0.5"
 kill -9 "$(pgrep -f "^$ukai up -c $work/etc/$tun2.conf")"
-check "killed: its table goes" eventually 10 \
+check "killed: its table goes" until_true \
     fails on_pc nft list table inet "ukai-$tun2"
 touch "$work/go"
-check "killed: it has called" eventually 5 test -s "$work/went"
+check "killed: it has called" until_true test -s "$work/went"
 same "R8: and is refused" "$(cat "$work/went")" "Connection refused 1"
 check "restore" on_pc "$ukai" restore "$tun2"
 exit $failed

@@ -348,7 +348,7 @@ tell()
 	local before
 	before=$(grep -c '^\(ok\|failed\) ' "$work/probe" || true)
 	echo "$*" >&9
-	for _ in $(seq 100); do
+	for _ in $(seq 600); do
 		[ "$(grep -c '^\(ok\|failed\) ' "$work/probe")" -gt "$before" ] &&
 		    break
 		sleep 0.05

@@ -93,7 +93,7 @@ stays()
 	shift 2
 	ip netns exec "$n" "$python" "$work/net.py" "$@" >"$work/$name" 2>&1 &
 	pids+=" $!"
-	for _ in $(seq 100); do
+	for _ in $(seq 600); do
 		grep -q ready "$work/$name" && return
 		sleep 0.05
 	done

@@ -322,7 +322,7 @@ client_takes()
 	ip netns exec "$ns" "$ukai" up --foreground \
 		--config "$work/uk50c.conf" &
 	client_pid=$!
-	for _ in $(seq 100); do
+	for _ in $(seq 600); do
 		"$ukai" status uk50c >/dev/null 2>&1 && break
 		kill -0 "$client_pid" 2>/dev/null || break
 		sleep 0.05

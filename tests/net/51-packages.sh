@@ -223,7 +223,7 @@ start_relay()
 	ip netns exec "$ns" chroot "$root" /usr/sbin/ukai-relay serve \
 		>"$work/relay.log" 2>&1 &
 	relay_pid=$!
-	for _ in $(seq 50); do
+	for _ in $(seq 300); do
 		relay status >/dev/null 2>&1 && return
 		sleep 0.1
 	done
