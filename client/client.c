@@ -395,6 +395,7 @@ open_policy(struct client *c, struct diag *d)
 	    .routes = &c->routes,
 	    .n = c->n,
 	    .keep = c->keep,
+	    .names = c->s.paths->names,
 	    .firewall = c->firewall,
 	    .body = add_firewall,
 	    .arg = c};
@@ -427,7 +428,10 @@ start_policy(struct client *c, struct diag *d)
 	if (c->s.conf->networks.n > 0 &&
 	    undo_sysctl(c->undo, "net/ipv4/ip_forward", "1", d) < 0)
 		return UK_ESYS;
-	return policy_start(c->policy, c->tunnel, c->mape, d);
+	err = policy_start(c->policy, c->tunnel, c->mape, d);
+	/* Of two that start at once at least one finds the other. */
+	return err < 0 ? err
+		       : policy_others_check(c->firewall, c->table, false, d);
 }
 
 static int

@@ -9,20 +9,42 @@
 #include "io/service.h"
 #include "status.h"
 
-struct session;
-
-struct control {
-	struct control_conf conf;
-	struct ctl *ctl;
-	struct session *reloads; /* who waits for it; NULL: nobody */
-	bool ending;
+enum waits {
+	FOR_NOTHING,
+	FOR_STATUS,
+	FOR_NEXT_RELOAD, /* one that begins after this was asked for */
+	FOR_RELOAD, /* the one that runs */
 };
 
 /* One connection. */
 struct session {
 	struct control *control;
-	bool waits; /* for a reload */
+	struct session *next;
+	enum waits waits;
 };
+
+struct control {
+	struct control_conf conf;
+	struct ctl *ctl;
+	struct session *sessions;
+	bool reloading;
+	bool ending;
+};
+
+/* Whoever waits for it gets the same answer. */
+static void
+answer(struct control *c, enum waits waits, const struct text *out)
+{
+	struct session *next;
+
+	for (struct session *s = c->sessions; s != NULL; s = next) {
+		next = s->next;
+		if (s->waits != waits)
+			continue;
+		s->waits = FOR_NOTHING;
+		ctl_tell(c->ctl, s, out->failed ? NULL : out->s, out->len);
+	}
+}
 
 static void
 answer_status(const struct control_conf *c, struct text *out)
@@ -40,6 +62,28 @@ answer_status(const struct control_conf *c, struct text *out)
 		s.policy = policy_json(c->policy);
 	tunnel_status_collect(&s.tunnel, c->tunnel, c->since_s);
 	tunnel_status_answer(status_json(&s), out);
+}
+
+static void
+on_looked(void *arg)
+{
+	struct control *c = arg;
+	struct text out = {.s = NULL};
+
+	answer_status(&c->conf, &out);
+	answer(c, FOR_STATUS, &out);
+	text_fini(&out);
+}
+
+static void
+status(struct session *s, struct text *out)
+{
+	struct control *c = s->control;
+
+	if (c->conf.policy != NULL && policy_look(c->conf.policy, on_looked, c))
+		s->waits = FOR_STATUS;
+	else
+		answer_status(&c->conf, out);
 }
 
 static json_t *
@@ -88,21 +132,50 @@ reload_answer(
 	tunnel_status_answer(o, out);
 }
 
-/* Nobody waits for it when who asked has left. */
+static void begin_reload(struct control *c);
+
 static void
 on_reloaded(void *arg, int err, const struct diag *d)
 {
 	struct control *c = arg;
-	struct session *s = c->reloads;
 	struct text out = {.s = NULL};
 
-	c->reloads = NULL;
-	if (s == NULL)
-		return;
-	s->waits = false;
+	c->reloading = false;
 	reload_answer(c, err, d, &out);
-	ctl_tell(c->ctl, s, out.failed ? NULL : out.s, out.len);
+	answer(c, FOR_RELOAD, &out);
 	text_fini(&out);
+	begin_reload(c);
+}
+
+static bool
+wants_reload(struct control *c)
+{
+	bool any = false;
+
+	for (struct session *s = c->sessions; s != NULL; s = s->next) {
+		if (s->waits != FOR_NEXT_RELOAD)
+			continue;
+		s->waits = FOR_RELOAD;
+		any = true;
+	}
+	return any;
+}
+
+/* The files may have changed since the one that runs has read them: who asks
+ * meanwhile is told of another. */
+static void
+begin_reload(struct control *c)
+{
+	struct diag d;
+	int err;
+
+	if (c->reloading || !wants_reload(c))
+		return;
+	c->reloading = true;
+	err = policy_reload(c->conf.policy, on_reloaded, c);
+	diag_init(&d, NULL);
+	if (err < 0)
+		on_reloaded(c, err, &d);
 }
 
 static void
@@ -110,24 +183,17 @@ reload(struct session *s, struct text *out)
 {
 	struct control *c = s->control;
 	struct diag d;
-	int err = UK_ENOENT;
 
-	diag_init(&d, NULL);
-	if (c->conf.policy != NULL)
-		err = policy_reload(c->conf.policy, on_reloaded, c);
-	else
-		diag_error(&d,
-		    "%s has no policy: `Policy =` in its section "
-		    "[Ukai] names one",
-		    tunnel_name(c->conf.tunnel));
-	if (err == UK_EBUSY)
-		diag_error(&d, "it is being loaded already");
-	if (err < 0) {
-		reload_answer(c, err, &d, out);
+	if (c->conf.policy != NULL) {
+		s->waits = FOR_NEXT_RELOAD;
+		begin_reload(c);
 		return;
 	}
-	c->reloads = s;
-	s->waits = true;
+	diag_init(&d, NULL);
+	diag_error(&d,
+	    "%s has no policy: `Policy =` in its section [Ukai] names one",
+	    tunnel_name(c->conf.tunnel));
+	reload_answer(c, UK_ENOENT, &d, out);
 }
 
 /* ---- names, run ---- */
@@ -174,9 +240,13 @@ static void *
 on_open(void *arg)
 {
 	struct session *s = calloc(1, sizeof(*s));
+	struct control *c = arg;
 
-	if (s != NULL)
-		s->control = arg;
+	if (s == NULL)
+		return NULL;
+	s->control = c;
+	s->next = c->sessions;
+	c->sessions = s;
 	return s;
 }
 
@@ -201,7 +271,7 @@ on_line(void *session, const char *text, size_t len, struct text *out)
 	char line[LINE_MAX_LEN] = "";
 	const char *rest;
 
-	if (len >= sizeof(line) || s->waits)
+	if (len >= sizeof(line) || s->waits != FOR_NOTHING)
 		return false;
 	memcpy(line, text, len);
 	if (strcmp(line, "stop") == 0)
@@ -209,7 +279,7 @@ on_line(void *session, const char *text, size_t len, struct text *out)
 	else if (s->control->ending)
 		return false;
 	else if (strcmp(line, "status") == 0)
-		answer_status(c, out);
+		status(s, out);
 	else if (strcmp(line, "reload") == 0)
 		reload(s, out);
 	else if ((rest = words(line, "names")) != NULL)
@@ -226,10 +296,11 @@ on_line(void *session, const char *text, size_t len, struct text *out)
 static void
 on_close(void *session)
 {
-	struct session *s = session;
+	struct session *s = session, **at = &s->control->sessions;
 
-	if (s->control->reloads == s)
-		s->control->reloads = NULL;
+	while (*at != s)
+		at = &(*at)->next;
+	*at = s->next;
 	free(s);
 }
 

@@ -4,8 +4,9 @@
  *   status   the object of status.h on one line, or one with "error", then
  *            an empty line
  *   stop     no answer; the connection ends when the host is restored
- *   reload   the policy's file is loaded again: {"error": null or text,
- *            "file", "messages": [{"level", "line", "column", "text"}]}
+ *   reload   the policy's file is loaded again, after a reload that runs has
+ *            ended: {"error": null or text, "file", "messages": [{"level",
+ *            "line", "column", "text"}]}
  *   names ADDRESS
  *            what the policy knows it to be called: {"file", "names": []}
  *   run PID, run-fallback PID

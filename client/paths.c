@@ -103,7 +103,8 @@ client_state_path(
 int
 client_paths(struct client_paths *p, const char *name, struct diag *d)
 {
-	if (!put(p->control, run_dir(), name, ".sock")) {
+	if (!put(p->control, run_dir(), name, ".sock") ||
+	    !put(p->names, run_dir(), name, ".names")) {
 		diag_error(d, "UKAI_RUN_DIR is not an absolute path of at most "
 			      "80 characters");
 		return UK_EINVAL;

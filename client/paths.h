@@ -1,6 +1,7 @@
 /* paths: the names of running clients and the files that go with them.
  *
  *   UKAI_RUN_DIR    (/run/ukai)       NAME.sock     status and stop requests
+ *                                     NAME.names    see policy/names_kept.h
  *   UKAI_STATE_DIR  (/var/lib/ukai)   NAME.journal  what is to be undone
  *                                     NAME.guard    likewise; a start leaves
  *                                                   that to its policy
@@ -34,6 +35,7 @@ struct client_paths {
 	char journal[CLIENT_PATH_MAX];
 	char guard[CLIENT_PATH_MAX]; /* journal of what stays when killed */
 	char stamp[CLIENT_PATH_MAX];
+	char names[CLIENT_PATH_MAX]; /* addresses of names, for the next start */
 	char uapi[CLIENT_PATH_MAX];
 	char conf_dir[CLIENT_PATH_MAX];
 	char conf[CLIENT_PATH_MAX];

@@ -250,7 +250,8 @@ routes_plan(struct routes *r, const struct client_conf *c, const char *ifname,
 	if (err == 0 && i->table.kind == CONF_WG_TABLE_AUTO) {
 		r->all_v4 = has_all(r, FAMILY_V4);
 		r->all_v6 = has_all(r, FAMILY_V6);
-		r->src_valid_mark = has_family(r, FAMILY_V4);
+		/* Also where only marks lead into the tunnel. */
+		r->src_valid_mark = has_family(r, FAMILY_V4) || r->answer_v4;
 		err = plan_rules(r, c, ifname);
 	}
 	if (err < 0)

@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/policy/always_local.h"
 #include "client/policy/explain.h"
+#include "client/policy/rules_value.h"
 #include "commands.h"
 #include "core/err.h"
 #include "core/value.h"
@@ -109,6 +111,21 @@ take_word(const char **list, size_t *n, size_t max, const char *text)
 }
 
 static int
+take_process(void *to, const char *text)
+{
+	const struct conf_span v = {.s = text, .len = strlen(text)};
+	struct rules_note n = {.masked = false};
+	char name[RULES_PROCESS_MAX];
+	struct options *o = to;
+
+	o->flow.process = text;
+	if (rules_value_process(name, RULES_LINUX, &v, &n) == 0)
+		return 0;
+	fprintf(stderr, "ukai: policy explain: --process: %s\n", n.why);
+	return UK_EINVAL;
+}
+
+static int
 take_uid(void *to, const char *text)
 {
 	struct options *o = to;
@@ -148,7 +165,7 @@ static const struct cmdline_option options[] = {
     CMDLINE_TAKE('p', "proto", take_proto),
     CMDLINE_TAKE('P', "sport", take_sport),
     CMDLINE_TAKE('s', "src", take_src),
-    CMDLINE_TEXT('e', "process", struct options, flow.process),
+    CMDLINE_TAKE('e', "process", take_process),
     CMDLINE_TAKE('u', "uid", take_uid),
     CMDLINE_TAKE('l', "ports-left", take_ports_left),
     CMDLINE_TAKE('n', "name", take_name),
@@ -256,6 +273,14 @@ answer_json(struct question *q, const struct ip_addr *a, size_t n)
 	return tunnel_status_put(o, "addresses", addresses_json(a, n));
 }
 
+/* The rule that decides about a flow to this address; none, as it is local. */
+static uint32_t
+decides(struct question *q, const struct ip_addr *a)
+{
+	q->flow.dst = *a;
+	return always_local(a) ? UINT32_MAX : matcher_find(q->m, &q->flow).rule;
+}
+
 /* Take out of a the addresses that the first one's rule decides about, into
  * same; the others move to the front. Returns how many there are of same. */
 static size_t
@@ -266,8 +291,7 @@ take_same(struct question *q, struct ip_addr *a, size_t *n,
 	size_t taken = 0, left = 0;
 
 	for (size_t i = 0; i < *n; i++) {
-		q->flow.dst = a[i];
-		rule = matcher_find(q->m, &q->flow).rule;
+		rule = decides(q, &a[i]);
 		if (i == 0)
 			first = rule;
 		if (rule == first)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "binding_sets.h"
 #include "core/err.h"
 #include "core/htab.h"
 #include "core/timerq.h"
@@ -12,10 +13,19 @@
 /* Names that no rule cares for are kept as well, so that a reload finds them,
  * but not many, and they make room for others. */
 #define IDLE_MAX (BINDINGS_MAX / 8)
+/* Of the names that an address has, those that are looked at for one that has
+ * lost it. */
+#define CLAIMS_MAX 64
+
+/* What an address is kept for when its answer is over, by what the rules say
+ * of the name: in order, so that of several the last one counts. */
+enum keep { KEEP_NATIVE, KEEP_TUNNEL, KEEP_BLOCK, KEEP_FIRM };
 
 struct name {
 	struct htab_node node;
-	struct list pairs; /* by pair.of_name */
+	struct list pairs; /* by pair.of_name; answered last at the end */
+	uint32_t n; /* of them */
+	uint32_t held; /* by a call that is at work on it */
 	/* What the rules say, found once for a policy. */
 	struct interest *interest; /* NULL: no rule cares */
 	char text[];
@@ -23,45 +33,41 @@ struct name {
 
 struct interest {
 	uint32_t rule; /* the first one */
+	uint32_t share; /* index of its slot */
+	enum keep keep;
 	unsigned slots;
 	uint16_t slot[]; /* numbers, each once */
 };
 
 struct address {
 	struct htab_node node;
-	struct list pairs; /* by pair.of_address */
+	struct list pairs; /* by pair.of_address; answered last at the end */
 	struct ip_addr addr;
 };
 
 struct pair {
 	struct timerq_node expiry;
 	struct list of_name, of_address;
+	struct list of_share; /* or none */
 	struct name *name;
 	struct address *address;
+	uint64_t used_ns; /* answered last, or seen in use */
+	uint64_t own_ns; /* the answer itself is over */
 };
 
-/* An address in the set of a slot: there while it has pairs, or the kernel was
- * told of it. */
-struct member {
-	struct htab_node node;
-	struct list pending; /* in members.pending, when wanted is not told */
-	struct ip_addr addr;
-	uint16_t slot;
-	bool told;
-	uint32_t pairs;
-};
-
-struct members {
-	struct htab tab;
-	struct list pending;
+/* The pairs of names whose first rule is in one slot; used last at the end. */
+struct share {
+	struct list pairs; /* by pair.of_share */
+	size_t n;
 };
 
 struct bindings {
 	const struct matcher *matcher;
 	const struct slots *slots;
 	struct htab names, addresses;
-	struct members *members;
+	struct binding_sets *sets;
 	struct timerq cared, idle; /* pairs, by whether their name has rules */
+	struct share *share; /* one for each slot */
 	uint64_t refused;
 };
 
@@ -72,24 +78,6 @@ table_init(struct htab *t)
 
 	randombytes_buf(key, sizeof(key));
 	return htab_init(t, key);
-}
-
-/* ---- what is in the kernel's sets, and is to be ---- */
-
-static int
-members_new(struct members **out)
-{
-	struct members *m = calloc(1, sizeof(*m));
-
-	if (!m)
-		return UK_ENOMEM;
-	if (table_init(&m->tab) < 0) {
-		free(m);
-		return UK_ENOMEM;
-	}
-	list_init(&m->pending);
-	*out = m;
-	return 0;
 }
 
 static void
@@ -106,104 +94,24 @@ table_free(struct htab *t, void (*node_free)(struct htab_node *n))
 	htab_fini(t);
 }
 
-static void
-member_node_free(struct htab_node *n)
-{
-	free(CONTAINER_OF(n, struct member, node));
-}
-
-static void
-members_free(struct members *m)
-{
-	table_free(&m->tab, member_node_free);
-	free(m);
-}
-
-static uint64_t
-member_hash(const struct members *m, const struct ip_addr *a, uint16_t slot)
-{
-	uint8_t key[sizeof(*a) + sizeof(slot)];
-
-	memcpy(key, a, sizeof(*a));
-	memcpy(key + sizeof(*a), &slot, sizeof(slot));
-	return htab_hash(&m->tab, key, sizeof(key));
-}
-
-static struct member *
-member_find(const struct members *m, const struct ip_addr *a, uint16_t slot)
-{
-	struct htab_node *n = htab_first(&m->tab, member_hash(m, a, slot));
-
-	for (; n; n = htab_next(n)) {
-		struct member *e = CONTAINER_OF(n, struct member, node);
-
-		if (e->slot == slot && ip_addr_equal(&e->addr, a))
-			return e;
-	}
-	return NULL;
-}
-
-/* Its number of pairs, or what was told of it, has changed. */
-static void
-member_settle(struct members *m, struct member *e)
-{
-	bool differs = (e->pairs > 0) != e->told;
-
-	if (differs && list_empty(&e->pending))
-		list_push(&m->pending, &e->pending);
-	if (!differs)
-		list_remove(&e->pending);
-	if (differs || e->told)
-		return;
-	htab_remove(&m->tab, &e->node);
-	free(e);
-}
-
-static int
-member_add_pair(struct members *m, const struct ip_addr *a, uint16_t slot)
-{
-	struct member *e = member_find(m, a, slot);
-
-	if (!e) {
-		e = calloc(1, sizeof(*e));
-		if (!e)
-			return UK_ENOMEM;
-		e->addr = *a;
-		e->slot = slot;
-		list_init(&e->pending);
-		htab_insert(&m->tab, &e->node, member_hash(m, a, slot));
-	}
-	e->pairs++;
-	member_settle(m, e);
-	return 0;
-}
-
-static void
-member_remove_pair(struct members *m, const struct ip_addr *a, uint16_t slot)
-{
-	struct member *e = member_find(m, a, slot);
-
-	UK_ASSERT(e != NULL && e->pairs > 0);
-	e->pairs--;
-	member_settle(m, e);
-}
+/* ---- sets ---- */
 
 /* The address of a pair, in the first n sets of its name. */
 static void
-members_leave(struct members *m, const struct ip_addr *a,
+sets_leave(struct binding_sets *s, const struct ip_addr *a,
     const struct interest *i, unsigned n)
 {
 	while (n > 0)
-		member_remove_pair(m, a, i->slot[--n]);
+		binding_sets_remove(s, a, i->slot[--n]);
 }
 
 static int
-members_join(
-    struct members *m, const struct ip_addr *a, const struct interest *i)
+sets_join(
+    struct binding_sets *s, const struct ip_addr *a, const struct interest *i)
 {
 	for (unsigned n = 0; i && n < i->slots; n++) {
-		if (member_add_pair(m, a, i->slot[n]) < 0) {
-			members_leave(m, a, i, n);
+		if (binding_sets_add(s, a, i->slot[n]) < 0) {
+			sets_leave(s, a, i, n);
 			return UK_ENOMEM;
 		}
 	}
@@ -211,6 +119,29 @@ members_join(
 }
 
 /* ---- names ---- */
+
+/* The rules of a name can decide up to the first one without conditions. */
+static enum keep
+keep_of(const struct slots *s, const uint32_t *rule, size_t n)
+{
+	static const enum keep keep[TARGETS] = {
+	    [TARGET_TUNNEL] = KEEP_TUNNEL,
+	    [TARGET_TUNNEL_ONLY] = KEEP_FIRM,
+	    [TARGET_NATIVE] = KEEP_NATIVE,
+	    [TARGET_BLOCK] = KEEP_BLOCK,
+	};
+	enum keep most = KEEP_NATIVE;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct slot *slot = &s->item[s->of_rule[rule[i]]];
+
+		if (keep[slot->target] > most)
+			most = keep[slot->target];
+		if (slot->always)
+			break;
+	}
+	return most;
+}
 
 static int
 interest_new(struct interest **out, const struct matcher *m,
@@ -229,6 +160,8 @@ interest_new(struct interest **out, const struct matcher *m,
 	if (!i)
 		return UK_ENOMEM;
 	i->rule = rule[0];
+	i->share = s->of_rule[rule[0]];
+	i->keep = keep_of(s, rule, n);
 	/* Rules are in order, and a slot's rules follow each other. */
 	for (size_t k = 0; k < n; k++) {
 		uint16_t slot = s->item[s->of_rule[rule[k]]].number;
@@ -288,7 +221,7 @@ name_get(struct bindings *b, const char *text)
 static void
 name_release(struct bindings *b, struct name *n)
 {
-	if (!list_empty(&n->pairs))
+	if (!list_empty(&n->pairs) || n->held > 0)
 		return;
 	htab_remove(&b->names, &n->node);
 	name_node_free(&n->node);
@@ -363,10 +296,60 @@ pair_find(const struct name *n, const struct address *a)
 	return NULL;
 }
 
+static bool
+is_firm(const struct pair *p)
+{
+	return p->name->interest && p->name->interest->keep == KEEP_FIRM;
+}
+
 static struct timerq *
 queue_of(struct bindings *b, const struct name *n)
 {
 	return n->interest ? &b->cared : &b->idle;
+}
+
+/* How long an address is known beyond the answer, for those who keep it. */
+static uint64_t
+kept_ns(const struct name *n)
+{
+	static const uint64_t kept_s[] = {
+	    [KEEP_NATIVE] = 0,
+	    [KEEP_TUNNEL] = BINDINGS_TUNNEL_S,
+	    [KEEP_BLOCK] = BINDINGS_CEILING_S,
+	    [KEEP_FIRM] = BINDINGS_CEILING_S,
+	};
+	enum keep keep = n->interest ? n->interest->keep : KEEP_TUNNEL;
+
+	return kept_s[keep] * UK_NS_PER_S;
+}
+
+static uint64_t
+deadline(const struct pair *p)
+{
+	uint64_t kept = p->used_ns + kept_ns(p->name);
+
+	return p->own_ns > kept ? p->own_ns : kept;
+}
+
+static void
+share_leave(struct bindings *b, struct pair *p)
+{
+	if (list_empty(&p->of_share))
+		return;
+	list_remove(&p->of_share);
+	b->share[p->name->interest->share].n--;
+}
+
+static void
+share_join(struct bindings *b, struct pair *p)
+{
+	struct share *s;
+
+	if (!p->name->interest)
+		return;
+	s = &b->share[p->name->interest->share];
+	list_push(&s->pairs, &p->of_share);
+	s->n++;
 }
 
 static void
@@ -376,8 +359,10 @@ pair_free(struct bindings *b, struct pair *p)
 
 	timerq_remove(queue_of(b, p->name), &p->expiry);
 	if (i)
-		members_leave(b->members, &p->address->addr, i, i->slots);
+		sets_leave(b->sets, &p->address->addr, i, i->slots);
+	share_leave(b, p);
 	list_remove(&p->of_name);
+	p->name->n--;
 	list_remove(&p->of_address);
 	name_release(b, p->name);
 	address_release(b, p->address);
@@ -393,111 +378,203 @@ pair_join(struct bindings *b, struct name *n, struct address *a)
 	if (!p)
 		return NULL;
 	if (timerq_reserve(q, q->count + 1) < 0 ||
-	    members_join(b->members, &a->addr, n->interest) < 0) {
+	    sets_join(b->sets, &a->addr, n->interest) < 0) {
 		free(p);
 		return NULL;
 	}
 	p->name = n;
 	p->address = a;
 	list_push(&n->pairs, &p->of_name);
+	n->n++;
 	list_push(&a->pairs, &p->of_address);
+	list_init(&p->of_share);
+	share_join(b, p);
 	/* Its time is set when all pairs of an answer are there. */
 	timerq_set(q, &p->expiry, 0);
 	return p;
 }
 
+/* n is held. A name with too many gives up the one that it had last of all. */
 static struct pair *
-pair_new(struct bindings *b, const char *name, const struct ip_addr *addr)
+pair_new(struct bindings *b, struct name *n, const struct ip_addr *addr)
 {
-	struct name *n = name_get(b, name);
-	struct address *a = n ? address_get(b, addr) : NULL;
-	struct pair *p = a ? pair_join(b, n, a) : NULL;
+	struct address *a;
+	struct pair *p;
 
-	if (p)
-		return p;
-	if (a)
+	if (n->n == BINDINGS_NAME_MAX)
+		pair_free(b, CONTAINER_OF(n->pairs.next, struct pair, of_name));
+	a = address_get(b, addr);
+	if (!a)
+		return NULL;
+	p = pair_join(b, n, a);
+	if (!p)
 		address_release(b, a);
-	if (n)
-		name_release(b, n);
-	return NULL;
+	return p;
+}
+
+static struct pair *
+pair_known(
+    const struct bindings *b, const struct name *n, const struct ip_addr *a)
+{
+	struct address *e = address_find(b, a);
+
+	return e ? pair_find(n, e) : NULL;
 }
 
 static void
-evict_idle(struct bindings *b)
+pair_used(struct bindings *b, struct pair *p, uint64_t now_ns)
 {
-	/* A popped node keeps its slot at 0: freeing it removes nothing. */
-	struct timerq_node *t = timerq_pop(&b->idle, UK_NEVER);
-
-	if (t)
-		pair_free(b, CONTAINER_OF(t, struct pair, expiry));
+	p->used_ns = now_ns;
+	list_remove(&p->of_name);
+	list_push(&p->name->pairs, &p->of_name);
+	share_leave(b, p);
+	share_join(b, p);
+	timerq_set(queue_of(b, p->name), &p->expiry, deadline(p));
 }
 
-static struct pair *
-pair_known(const struct bindings *b, const char *name, const struct ip_addr *a)
+/* ---- answers ---- */
+
+/* The names of one answer. */
+struct chain {
+	struct name *name[BINDINGS_CHAIN_MAX];
+	size_t n;
+};
+
+static void
+chain_release(struct bindings *b, struct chain *c)
 {
-	struct name *n = name_find(b, name);
-	struct address *e = address_find(b, a);
+	while (c->n > 0) {
+		struct name *n = c->name[--c->n];
 
-	return n && e ? pair_find(n, e) : NULL;
-}
-
-/* Room for as many pairs as names; idle ones go for it, the oldest first, and
- * what is known already may be among them. */
-static int
-make_room(struct bindings *b, const char *const *name, size_t names,
-    const struct ip_addr *a)
-{
-	size_t more = 0;
-
-	for (size_t i = 0; i < names; i++)
-		more += pair_known(b, name[i], a) == NULL;
-	if (b->cared.count + more > BINDINGS_MAX) {
-		b->refused++;
-		return UK_ELIMIT;
+		n->held--;
+		name_release(b, n);
 	}
-	while (more > 0 && b->idle.count > 0 &&
-	       (b->cared.count + b->idle.count + names > BINDINGS_MAX ||
-		   b->idle.count + names > IDLE_MAX))
-		evict_idle(b);
+}
+
+static int
+chain_hold(
+    struct bindings *b, struct chain *c, const char *const *name, size_t names)
+{
+	c->n = 0;
+	for (size_t i = 0; i < names; i++) {
+		struct name *n = name_get(b, name[i]);
+
+		if (!n) {
+			chain_release(b, c);
+			return UK_ENOMEM;
+		}
+		n->held++;
+		c->name[c->n++] = n;
+	}
 	return 0;
 }
 
-static uint64_t
-expiry(uint64_t now_ns, uint32_t ttl_s)
+static bool
+chain_shares(const struct chain *c, const struct pair *p)
 {
-	if (ttl_s < BINDINGS_FLOOR_S)
-		ttl_s = BINDINGS_FLOOR_S;
-	if (ttl_s > BINDINGS_CEILING_S)
-		ttl_s = BINDINGS_CEILING_S;
-	return now_ns + ttl_s * UK_NS_PER_S;
+	for (size_t i = 0; i < c->n; i++)
+		if (c->name[i]->interest &&
+		    c->name[i]->interest->share == p->name->interest->share)
+			return true;
+	return false;
 }
 
-int
-bindings_add(struct bindings *b, uint64_t now_ns, const char *const *name,
-    size_t names, const struct ip_addr *a, uint32_t ttl_s)
+static bool
+is_fresh(const struct pair *p, uint64_t now_ns)
+{
+	return now_ns < p->used_ns + BINDINGS_FLOOR_S * UK_NS_PER_S;
+}
+
+/* The oldest one of the slot that has most: whoever floods some rule with names
+ * takes room from that rule alone. Before that, one that nothing leaks without:
+ * not of tunnel! or block, and not answered of late. */
+static struct pair *
+least_worth(const struct bindings *b, uint64_t now_ns)
+{
+	struct pair *best = NULL;
+	size_t most = 0;
+
+	for (size_t i = 0; i < b->slots->n; i++) {
+		const struct share *s = &b->share[i];
+		struct pair *p;
+		size_t worth = s->n;
+
+		if (worth == 0)
+			continue;
+		p = CONTAINER_OF(s->pairs.next, struct pair, of_share);
+		if (p->name->interest->keep < KEEP_BLOCK &&
+		    !is_fresh(p, now_ns))
+			worth += BINDINGS_MAX;
+		if (worth <= most)
+			continue;
+		most = worth;
+		best = p;
+	}
+	return best;
+}
+
+/* Of its own rule an answer takes none that was answered just before: its
+ * program has hardly called yet. */
+static int
+evict(struct bindings *b, const struct chain *c, uint64_t now_ns)
+{
+	struct timerq_node *t = timerq_pop(&b->idle, UK_NEVER);
+	struct pair *p;
+
+	/* A popped node keeps its slot at 0: freeing it removes nothing. */
+	if (t) {
+		pair_free(b, CONTAINER_OF(t, struct pair, expiry));
+		return 0;
+	}
+	p = least_worth(b, now_ns);
+	if (!p || (chain_shares(c, p) && is_fresh(p, now_ns)))
+		return UK_ELIMIT;
+	pair_free(b, p);
+	return 0;
+}
+
+static size_t
+chain_lacks(
+    const struct bindings *b, const struct chain *c, const struct ip_addr *a)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->n; i++)
+		n += pair_known(b, c->name[i], a) == NULL;
+	return n;
+}
+
+static int
+make_room(struct bindings *b, const struct chain *c, const struct ip_addr *a,
+    uint64_t now_ns)
+{
+	for (;;) {
+		size_t more = chain_lacks(b, c, a);
+		size_t idle = b->idle.count;
+
+		if (more == 0 ||
+		    (b->cared.count + idle + more <= BINDINGS_MAX &&
+			(idle == 0 || idle + more <= IDLE_MAX)))
+			return 0;
+		if (evict(b, c, now_ns) < 0) {
+			b->refused++;
+			return UK_ELIMIT;
+		}
+	}
+}
+
+static int
+chain_bind(struct bindings *b, const struct chain *c, const struct ip_addr *a)
 {
 	struct pair *fresh[BINDINGS_CHAIN_MAX];
-	uint64_t until = expiry(now_ns, ttl_s);
 	size_t made = 0;
-	int r;
 
-	if (names > BINDINGS_CHAIN_MAX)
-		names = BINDINGS_CHAIN_MAX;
-	r = make_room(b, name, names, a);
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < names; i++) {
-		if (pair_known(b, name[i], a))
+	for (size_t i = 0; i < c->n; i++) {
+		if (pair_known(b, c->name[i], a))
 			continue;
-		fresh[made] = pair_new(b, name[i], a);
+		fresh[made] = pair_new(b, c->name[i], a);
 		if (!fresh[made++])
 			goto free_fresh;
-	}
-	for (size_t i = 0; i < names; i++) {
-		struct pair *p = pair_known(b, name[i], a);
-
-		if (p->expiry.deadline_ns < until)
-			timerq_set(queue_of(b, p->name), &p->expiry, until);
 	}
 	return 0;
 
@@ -507,26 +584,124 @@ free_fresh:
 	return UK_ENOMEM;
 }
 
+/* Somebody else has it now: it is not kept for names whose answers are over,
+ * unless that would leak. */
 static void
-expire(struct bindings *b, struct timerq *q, uint64_t now_ns)
+address_claim(struct address *a, struct bindings *b, uint64_t now_ns)
+{
+	struct list *l = a->pairs.next;
+
+	/* It stays, as those who claim it do. */
+	for (unsigned n = 0; n < CLAIMS_MAX && l != &a->pairs; n++) {
+		struct pair *p = CONTAINER_OF(l, struct pair, of_address);
+
+		l = l->next;
+		if (p->own_ns <= now_ns && p->name->interest &&
+		    p->name->interest->keep != KEEP_FIRM)
+			pair_free(b, p);
+	}
+}
+
+static uint64_t
+own_time(uint64_t now_ns, uint32_t ttl_s)
+{
+	if (ttl_s < BINDINGS_FLOOR_S)
+		ttl_s = BINDINGS_FLOOR_S;
+	if (ttl_s > BINDINGS_CEILING_S)
+		ttl_s = BINDINGS_CEILING_S;
+	return now_ns + ttl_s * UK_NS_PER_S;
+}
+
+static void
+chain_answered(struct bindings *b, const struct chain *c,
+    const struct ip_addr *a, uint64_t now_ns, uint32_t ttl_s)
+{
+	uint64_t own_ns = own_time(now_ns, ttl_s);
+
+	for (size_t i = 0; i < c->n; i++) {
+		struct pair *p = pair_known(b, c->name[i], a);
+
+		if (p->own_ns < own_ns)
+			p->own_ns = own_ns;
+		list_remove(&p->of_address);
+		list_push(&p->address->pairs, &p->of_address);
+		pair_used(b, p, now_ns);
+	}
+	if (c->n > 0)
+		address_claim(address_find(b, a), b, now_ns);
+}
+
+int
+bindings_add(struct bindings *b, uint64_t now_ns, const char *const *name,
+    size_t names, const struct ip_addr *a, uint32_t ttl_s)
+{
+	struct chain c;
+	int err;
+
+	if (names > BINDINGS_CHAIN_MAX)
+		names = BINDINGS_CHAIN_MAX;
+	err = chain_hold(b, &c, name, names);
+	if (err < 0)
+		return err;
+	err = make_room(b, &c, a, now_ns);
+	if (err == 0)
+		err = chain_bind(b, &c, a);
+	if (err == 0)
+		chain_answered(b, &c, a, now_ns, ttl_s);
+	chain_release(b, &c);
+	return err;
+}
+
+void
+bindings_use(struct bindings *b, uint64_t now_ns, const struct ip_addr *a)
+{
+	struct address *e = address_find(b, a);
+
+	if (!e)
+		return;
+	for (struct list *l = e->pairs.next; l != &e->pairs; l = l->next) {
+		struct pair *p = CONTAINER_OF(l, struct pair, of_address);
+
+		if (is_firm(p))
+			pair_used(b, p, now_ns);
+	}
+}
+
+static void
+expire(struct bindings *b, struct timerq *q, uint64_t now_ns, bool hold)
 {
 	for (;;) {
 		struct timerq_node *t = timerq_pop(q, now_ns);
+		struct pair *p;
 
 		if (!t)
 			return;
-		pair_free(b, CONTAINER_OF(t, struct pair, expiry));
+		p = CONTAINER_OF(t, struct pair, expiry);
+		if (hold && is_firm(p))
+			pair_used(b, p, now_ns);
+		else
+			pair_free(b, p);
 	}
 }
 
 void
-bindings_tick(struct bindings *b, uint64_t now_ns)
+bindings_tick(struct bindings *b, uint64_t now_ns, bool hold)
 {
-	expire(b, &b->cared, now_ns);
-	expire(b, &b->idle, now_ns);
+	expire(b, &b->cared, now_ns, hold);
+	expire(b, &b->idle, now_ns, hold);
 }
 
 /* ---- all of them ---- */
+
+static struct share *
+shares_new(const struct slots *s)
+{
+	struct share *share = calloc(s->n + 1, sizeof(*share));
+
+	for (size_t i = 0; share && i < s->n; i++)
+		list_init(&share[i].pairs);
+	return share;
+}
 
 int
 bindings_new(
@@ -541,11 +716,14 @@ bindings_new(
 	b->slots = s;
 	timerq_init(&b->cared);
 	timerq_init(&b->idle);
-	if (table_init(&b->names) < 0)
+	b->share = shares_new(s);
+	if (!b->share)
 		goto free_bindings;
+	if (table_init(&b->names) < 0)
+		goto free_shares;
 	if (table_init(&b->addresses) < 0)
 		goto fini_names;
-	if (members_new(&b->members) < 0)
+	if (binding_sets_new(&b->sets) < 0)
 		goto fini_addresses;
 	*out = b;
 	return 0;
@@ -554,6 +732,8 @@ fini_addresses:
 	htab_fini(&b->addresses);
 fini_names:
 	htab_fini(&b->names);
+free_shares:
+	free(b->share);
 free_bindings:
 	free(b);
 	return UK_ENOMEM;
@@ -576,7 +756,8 @@ bindings_free(struct bindings *b)
 	pairs_free(&b->idle);
 	table_free(&b->names, name_node_free);
 	table_free(&b->addresses, address_node_free);
-	members_free(b->members);
+	binding_sets_free(b->sets);
+	free(b->share);
 	free(b);
 }
 
@@ -584,8 +765,11 @@ bindings_free(struct bindings *b)
  * In the order of htab_walk(), which does not change meanwhile. */
 struct next_policy {
 	struct interest **interest;
-	size_t names, cared;
-	struct members *members;
+	size_t names;
+	struct binding_sets *sets;
+	struct share *share;
+	struct pair **pair; /* all of them */
+	size_t pairs;
 };
 
 static void
@@ -594,8 +778,9 @@ next_free(struct next_policy *p)
 	for (size_t i = 0; i < p->names; i++)
 		free(p->interest[i]);
 	free(p->interest);
-	if (p->members)
-		members_free(p->members);
+	free(p->share);
+	free(p->pair);
+	binding_sets_free(p->sets);
 }
 
 static int
@@ -612,8 +797,7 @@ next_add(struct next_policy *p, const struct name *n, const struct matcher *m,
 	for (struct list *l = n->pairs.next; l != &n->pairs; l = l->next) {
 		struct pair *pair = CONTAINER_OF(l, struct pair, of_name);
 
-		p->cared++;
-		if (members_join(p->members, &pair->address->addr, i) < 0)
+		if (sets_join(p->sets, &pair->address->addr, i) < 0)
 			return UK_ENOMEM;
 	}
 	return 0;
@@ -627,7 +811,10 @@ next_init(struct next_policy *p, struct bindings *b, const struct matcher *m,
 
 	*p = (struct next_policy){0};
 	p->interest = calloc(b->names.count + 1, sizeof(struct interest *));
-	if (!p->interest || members_new(&p->members) < 0)
+	p->share = shares_new(s);
+	p->pair = calloc(b->cared.count + b->idle.count + 1, sizeof(*p->pair));
+	if (!p->interest || !p->share || !p->pair ||
+	    binding_sets_new(&p->sets) < 0)
 		return UK_ENOMEM;
 	while ((n = htab_walk(&b->names, n)) != NULL)
 		if (next_add(p, CONTAINER_OF(n, struct name, node), m, s) < 0)
@@ -636,20 +823,28 @@ next_init(struct next_policy *p, struct bindings *b, const struct matcher *m,
 }
 
 static void
-name_follow(struct bindings *b, struct name *n, struct interest *i)
+take_out(struct next_policy *p, struct timerq *q)
 {
-	struct timerq *from = queue_of(b, n), *to;
+	while (q->count > 0) {
+		struct timerq_node *t = timerq_pop(q, UK_NEVER);
 
-	free(n->interest);
-	n->interest = i;
-	to = queue_of(b, n);
-	if (from == to)
-		return;
-	for (struct list *l = n->pairs.next; l != &n->pairs; l = l->next) {
-		struct pair *p = CONTAINER_OF(l, struct pair, of_name);
+		p->pair[p->pairs++] = CONTAINER_OF(t, struct pair, expiry);
+	}
+}
 
-		timerq_remove(from, &p->expiry);
-		timerq_set(to, &p->expiry, p->expiry.deadline_ns);
+/* Their names have new interests, and so they have new times and shares. They
+ * were taken out in the order of their times, which for tunnel! and block is
+ * that of their use. */
+static void
+put_back(struct bindings *b, struct next_policy *p)
+{
+	for (size_t i = 0; i < p->pairs; i++) {
+		struct pair *pair = p->pair[i];
+
+		list_init(&pair->of_share);
+		share_join(b, pair);
+		timerq_set(
+		    queue_of(b, pair->name), &pair->expiry, deadline(pair));
 	}
 }
 
@@ -667,14 +862,23 @@ bindings_follow(
 		next_free(&p);
 		return UK_ENOMEM;
 	}
-	while ((n = htab_walk(&b->names, n)) != NULL)
-		name_follow(
-		    b, CONTAINER_OF(n, struct name, node), p.interest[i++]);
-	members_free(b->members);
-	b->members = p.members;
+	take_out(&p, &b->cared);
+	take_out(&p, &b->idle);
+	while ((n = htab_walk(&b->names, n)) != NULL) {
+		struct name *name = CONTAINER_OF(n, struct name, node);
+
+		free(name->interest);
+		name->interest = p.interest[i++];
+	}
+	binding_sets_free(b->sets);
+	b->sets = p.sets;
+	free(b->share);
+	b->share = p.share;
 	b->matcher = m;
 	b->slots = s;
+	put_back(b, &p);
 	free(p.interest);
+	free(p.pair);
 	return 0;
 }
 
@@ -691,9 +895,9 @@ name_in(const struct name *n, uint16_t slot)
 
 /* A name because of which an address is in a set. */
 static const char *
-name_for(const struct bindings *b, const struct member *e)
+name_for(const struct bindings *b, const struct binding_sets_change *c)
 {
-	const struct address *a = address_find(b, &e->addr);
+	const struct address *a = address_find(b, &c->addr);
 
 	if (!a)
 		return "";
@@ -701,7 +905,7 @@ name_for(const struct bindings *b, const struct member *e)
 	     l = l->next) {
 		struct pair *p = CONTAINER_OF(l, struct pair, of_address);
 
-		if (name_in(p->name, e->slot))
+		if (name_in(p->name, c->slot))
 			return p->name->text;
 	}
 	return "";
@@ -710,40 +914,55 @@ name_for(const struct bindings *b, const struct member *e)
 bool
 bindings_next(struct bindings *b, struct binding_change *out)
 {
-	struct members *m = b->members;
-	struct member *e;
+	struct binding_sets_change c;
 
-	if (list_empty(&m->pending))
+	if (!binding_sets_next(b->sets, &c))
 		return false;
-	e = CONTAINER_OF(m->pending.next, struct member, pending);
-	e->told = e->pairs > 0;
-	*out = (struct binding_change){.slot = e->slot,
-	    .add = e->told,
-	    .addr = e->addr,
-	    .name = name_for(b, e)};
-	member_settle(m, e);
+	*out = (struct binding_change){.slot = c.slot,
+	    .add = c.add,
+	    .addr = c.addr,
+	    .name = name_for(b, &c)};
 	return true;
 }
 
 bool
 bindings_changed(const struct bindings *b)
 {
-	return !list_empty(&b->members->pending);
+	return binding_sets_changed(b->sets);
+}
+
+void
+bindings_told(struct bindings *b)
+{
+	binding_sets_told(b->sets);
+}
+
+void
+bindings_untold(struct bindings *b)
+{
+	binding_sets_untold(b->sets);
 }
 
 void
 bindings_again(struct bindings *b)
 {
-	struct members *m = b->members;
-	struct htab_node *n = htab_walk(&m->tab, NULL);
+	binding_sets_again(b->sets);
+}
 
-	while (n) {
-		struct member *e = CONTAINER_OF(n, struct member, node);
+bool
+bindings_kept_each(const struct bindings *b,
+    bool (*visit)(void *arg, const char *name, const struct ip_addr *a),
+    void *arg)
+{
+	for (size_t i = 0; i < b->cared.count; i++) {
+		const struct pair *p =
+		    CONTAINER_OF(b->cared.heap[i], struct pair, expiry);
 
-		n = htab_walk(&m->tab, n);
-		e->told = false;
-		member_settle(m, e);
+		if (p->name->interest->keep >= KEEP_BLOCK &&
+		    !visit(arg, p->name->text, &p->address->addr))
+			return false;
 	}
+	return true;
 }
 
 /* ---- for people ---- */

@@ -2,8 +2,17 @@
  * so what is in the kernel's sets (policy_nft_names_set()). An address is in
  * the set of every slot one of whose rules holds for one of its names, as long
  * as one of those answers lives: its TTL, BINDINGS_FLOOR_S at least, and one
- * day at most. Pure: names and time in, changes out. Memory: heap. Threads:
- * owner only. */
+ * day at most. Programs keep addresses for longer, some for ever, so it stays
+ * there beyond that, counted from the answer, by what the rules that can
+ * decide about the name say:
+ *   tunnel!   a day, and then as long as flows use it (bindings_use())
+ *   block     a day    } but not when another name is answered with it, for
+ *   tunnel    an hour  } a CDN gives one customer's address to the next
+ * Room is made by what no rule is about, then by what nothing leaks without,
+ * then by the oldest of the rule that has most addresses. An answer that would
+ * have to take one of its own rule that is not BINDINGS_FLOOR_S old is refused.
+ * The kernel's sets have no sizes of their own.
+ * Pure: names and time in, changes out. Memory: heap. Threads: owner only. */
 #ifndef UKAI_POLICY_BINDINGS_H
 #define UKAI_POLICY_BINDINGS_H
 
@@ -11,9 +20,11 @@
 #include "slots.h"
 
 #define BINDINGS_FLOOR_S 300
+#define BINDINGS_TUNNEL_S 3600
 #define BINDINGS_CEILING_S 86400
 /* Of pairs of a name and an address. */
 #define BINDINGS_MAX 131072
+#define BINDINGS_NAME_MAX 2048 /* of one name: then its oldest goes */
 /* What one answer may have. */
 #define BINDINGS_CHAIN_MAX 16
 #define BINDINGS_RULES_MAX 64 /* rules that one name is looked at for */
@@ -28,15 +39,20 @@ void bindings_free(struct bindings *b); /* NULL: no-op */
 
 /* The name that was asked for, and those that its CNAMEs led to, have this
  * address. Returns 0, also when no rule cares; UK_ELIMIT: BINDINGS_MAX is
- * reached, and nothing has changed; UK_ENOMEM: likewise. */
+ * reached, and the address is not bound; UK_ENOMEM: likewise. */
 int bindings_add(struct bindings *b, uint64_t now_ns, const char *const *name,
     size_t names, const struct ip_addr *a, uint32_t ttl_s);
 
-/* Forget what is too old. */
-void bindings_tick(struct bindings *b, uint64_t now_ns);
+/* A flow goes there because of some tunnel! now: as long as that goes on the
+ * address is kept. */
+void bindings_use(struct bindings *b, uint64_t now_ns, const struct ip_addr *a);
 
-/* Another policy: the names stay, their slots change. After this the changes
- * are those from empty sets. Returns 0; UK_ENOMEM: all is as before. */
+/* Forget what is too old; hold: not what tunnel! is about, which gets another
+ * day, as nobody can see now who uses it. */
+void bindings_tick(struct bindings *b, uint64_t now_ns, bool hold);
+
+/* Another policy: the names stay, their slots and times change. After this the
+ * changes are those from empty sets. Returns 0; UK_ENOMEM: all is as before. */
 int bindings_follow(
     struct bindings *b, const struct matcher *m, const struct slots *s);
 
@@ -51,8 +67,19 @@ struct binding_change {
 bool bindings_next(struct bindings *b, struct binding_change *out);
 /* Is there any? */
 bool bindings_changed(const struct bindings *b);
-/* All changes are to be told once more, from empty sets. */
+/* The kernel has all that was told. */
+void bindings_told(struct bindings *b);
+/* It may not have what was told since then, which is told once more. */
+void bindings_untold(struct bindings *b);
+/* Nobody knows what of it the kernel has, or the sets are empty: all of it is
+ * to be told once more, also what has to be out of a set that it was in. */
 void bindings_again(struct bindings *b);
+
+/* Visit what is kept for tunnel! and block, for the next start. Returns false
+ * when visit did. */
+bool bindings_kept_each(const struct bindings *b,
+    bool (*visit)(void *arg, const char *name, const struct ip_addr *a),
+    void *arg);
 
 /* The names of an address, for explain. Returns how many; at most cap are
  * written, good until the next change. */

@@ -6,6 +6,8 @@
 
 #include "client/mape/plain_text.h"
 #include "core/err.h"
+
+#include "clash_logic.h"
 #include "rules_line.h"
 #include "rules_words.h"
 
@@ -23,6 +25,7 @@ struct fields {
 struct line {
 	enum rule_type type;
 	const char *target; /* NULL: it is for a list */
+	const char *conditions; /* ",proto=udp" */
 	struct text *out;
 };
 
@@ -122,9 +125,9 @@ has_option(const struct fields *f, const char *name)
 static void
 put(struct clash_rule *r, const struct line *l, const char *value, size_t len)
 {
-	text_add(l->out, "%s%s%.*s%s%s\n", rule_type_name(l->type),
+	text_add(l->out, "%s%s%.*s%s%s%s\n", rule_type_name(l->type),
 	    len > 0 ? "," : "", (int)len, value, l->target != NULL ? "," : "",
-	    l->target != NULL ? l->target : "");
+	    l->target != NULL ? l->target : "", l->conditions);
 	r->lines++;
 }
 
@@ -159,8 +162,8 @@ put_checked(
 		len = strlen(value);
 	}
 	text_clear(&r->line);
-	text_add(&r->line, "%s,%.*s,tunnel", rule_type_name(l->type), (int)len,
-	    value);
+	text_add(&r->line, "%s,%.*s,tunnel%s", rule_type_name(l->type),
+	    (int)len, value, l->conditions);
 	if (r->line.failed) {
 		l->out->failed = true;
 		return no_memory;
@@ -211,14 +214,13 @@ put_ports(struct clash_rule *r, const struct line *l, const char *value)
 }
 
 /* Programs of Windows are called without their ending where they run here. */
-static const char *
-put_process(struct clash_rule *r, const struct line *l, const char *value)
+static size_t
+program_len(const char *value)
 {
 	size_t len = strlen(value);
 
-	if (len > 4 && strcasecmp(value + len - 4, ".exe") == 0)
-		len -= 4;
-	return put_checked(r, l, value, len);
+	return len > 4 && strcasecmp(value + len - 4, ".exe") == 0 ? len - 4
+								   : len;
 }
 
 static const char *
@@ -239,7 +241,7 @@ put_value(struct clash_rule *r, const struct line *l, const char *value)
 	case RULE_SRC_PORT:
 		return put_ports(r, l, value);
 	case RULE_PROCESS_NAME:
-		return put_process(r, l, value);
+		return put_checked(r, l, value, program_len(value));
 	case RULE_DOMAIN_SUFFIX:
 		return put_suffix(r, l, value);
 	default:
@@ -396,25 +398,155 @@ begin(struct clash_rule *r, const char *type)
 	plain_text_copy(r->type, sizeof(r->type), type);
 }
 
+/* ---- AND, OR ---- */
+
+/* What a part is about becomes a condition of the rule; NULL: there is none of
+ * that kind. */
+static const char *
+condition_key(enum rule_type t, const struct fields *f)
+{
+	switch (t) {
+	case RULE_NETWORK:
+		return "proto";
+	case RULE_DST_PORT:
+		return "dport";
+	case RULE_SRC_PORT:
+		return "sport";
+	case RULE_IP_CIDR:
+		return has_option(f, "src") ? "src" : "dst";
+	case RULE_SRC_IP_CIDR:
+		return "src";
+	case RULE_PROCESS_NAME:
+		return "process";
+	case RULE_UID:
+		return "uid";
+	default:
+		return NULL;
+	}
+}
+
+static bool
+part_type(enum rule_type *t, struct fields *f, const char *part)
+{
+	struct conf_span word;
+
+	cut_up(f, part, true);
+	word = (struct conf_span){.s = f->type, .len = strlen(f->type)};
+	return rules_word_type(t, &word) && *t != RULE_DEFAULT;
+}
+
+/* The part that the line is about: a name or a list, or else the first. */
+static size_t
+main_part(const struct clash_logic *g)
+{
+	enum rule_type t;
+	struct fields f;
+
+	for (size_t i = 0; i < g->parts; i++) {
+		if (part_type(&t, &f, g->part[i]) &&
+		    condition_key(t, &f) == NULL)
+			return i;
+	}
+	return 0;
+}
+
+/* Those of all other parts; false: one of them cannot be one. */
+static bool
+put_conditions(struct text *to, const struct clash_logic *g, size_t but)
+{
+	for (size_t i = 0; i < g->parts; i++) {
+		const char *key;
+		enum rule_type t;
+		struct fields f;
+		size_t len;
+
+		if (i == but)
+			continue;
+		if (!part_type(&t, &f, g->part[i]))
+			return false;
+		key = condition_key(t, &f);
+		len = t == RULE_PROCESS_NAME ? program_len(f.value)
+					     : strlen(f.value);
+		if (key == NULL || breaks_line(f.value, len))
+			return false;
+		text_add(to, ",%s=%.*s", key, (int)len, f.value);
+	}
+	return true;
+}
+
+static const char *
+put_all(struct clash_rule *r, struct line *l, const struct clash_logic *g)
+{
+	static const char why[] = "not all that it joins can be conditions of "
+				  "one rule";
+	size_t i = main_part(g);
+	struct text conditions = {.s = NULL};
+	const char *failed = why;
+	struct fields f;
+
+	if (part_type(&l->type, &f, g->part[i]) &&
+	    put_conditions(&conditions, g, i)) {
+		l->conditions = conditions.s != NULL ? conditions.s : "";
+		l->out->failed = l->out->failed || conditions.failed;
+		failed = put_rule(r, l, &f);
+	}
+	text_fini(&conditions);
+	return failed;
+}
+
+static const char *
+put_any(struct clash_rule *r, struct line *l, const struct clash_logic *g)
+{
+	size_t before = l->out->len;
+	const char *why = NULL;
+	struct fields f;
+
+	for (size_t i = 0; i < g->parts && why == NULL; i++) {
+		if (part_type(&l->type, &f, g->part[i]))
+			why = put_rule(r, l, &f);
+		else
+			why = "not all that it joins can be rules";
+	}
+	if (why != NULL)
+		take_back(r, l, before);
+	return why;
+}
+
+/* ---- lines ---- */
+
+/* Which target; why it is left out, if it is. */
+static const char *
+put_target(struct clash_rule *r, struct line *l, const char *target)
+{
+	if (target[0] == 0)
+		return "it names no target";
+	if (strcmp(target, "PASS") == 0)
+		return "PASS goes on with the next rule, as if it were not "
+		       "there";
+	l->target = target_of(r, target);
+	return NULL;
+}
+
 const char *
 clash_rule_policy(struct clash_rule *r, const char *text, struct text *out)
 {
-	struct line l = {.out = out};
+	struct line l = {.conditions = "", .out = out};
+	struct clash_logic g;
 	struct fields f;
 	const char *why;
+	bool logic = clash_logic_read(&g, text);
 
 	cut_up(&f, text, false);
 	begin(r, f.type);
-	why = is_foreign(&f);
+	why = logic ? NULL : is_foreign(&f);
+	if (why == NULL)
+		why = put_target(r, &l, logic ? g.target : f.target);
 	if (why != NULL)
 		return why;
-	if (f.target[0] == 0)
-		return "it names no target";
-	if (strcmp(f.target, "PASS") == 0)
-		return "PASS goes on with the next rule, as if it were not "
-		       "there";
-	l.target = target_of(r, f.target);
-	why = put_rule(r, &l, &f);
+	if (!logic)
+		why = put_rule(r, &l, &f);
+	else
+		why = g.any ? put_any(r, &l, &g) : put_all(r, &l, &g);
 	r->unknown = r->unknown && why == NULL;
 	return why;
 }
@@ -422,7 +554,7 @@ clash_rule_policy(struct clash_rule *r, const char *text, struct text *out)
 const char *
 clash_rule_list(struct clash_rule *r, const char *text, struct text *out)
 {
-	struct line l = {.out = out};
+	struct line l = {.conditions = "", .out = out};
 	struct ip_prefix p;
 	struct fields f;
 	const char *why;

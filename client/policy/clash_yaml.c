@@ -225,6 +225,14 @@ may_of_type(const char *type)
 	return strcasecmp(type, "reject") == 0 ? CLASH_BLOCK : CLASH_TUNNEL;
 }
 
+/* Of a fallback the first one that answers is taken, and DIRECT always does. */
+static bool
+is_chosen(const char *type)
+{
+	return type != NULL && (strcasecmp(type, "select") == 0 ||
+				   strcasecmp(type, "fallback") == 0);
+}
+
 /* A key "<<" gives what another group has, "use" and "include-all" what a
  * subscription has: other proxies. */
 static int
@@ -245,7 +253,9 @@ read_target_pair(struct reader *r, const char *key, void *arg)
 	err = read_line(r, &v);
 	if (strcmp(key, "name") == 0)
 		t->name.s = v.text;
-	else if (!t->group && strcmp(key, "type") == 0)
+	else if (t->group && strcmp(key, "type") == 0)
+		t->chosen = is_chosen(v.text);
+	else if (strcmp(key, "type") == 0)
 		t->may = may_of_type(v.text);
 	else if (t->group &&
 		 (strcmp(key, "<<") == 0 || strcmp(key, "use") == 0 ||
@@ -266,6 +276,11 @@ read_target(struct reader *r, bool group)
 	err = each_pair(r, read_target_pair, &t);
 	if (err < 0 || t.name.s == NULL)
 		return err;
+	/* What a subscription has comes behind them. */
+	if (t.chosen && t.members > 0) {
+		t.members = 1;
+		t.may = 0;
+	}
 	if (l->n == CLASH_NAMES_MAX)
 		return too_many(r, "proxies and groups", CLASH_NAMES_MAX);
 	to = conf_grow(l->item, l->n, &l->cap, sizeof(*to));

@@ -35,8 +35,10 @@ struct clash_name {
 
 struct clash_target {
 	struct clash_name name;
-	size_t first, members; /* of a group, in clash.member */
-	bool group;
+	/* Of a group, in clash.member; where one is chosen, the first of them
+	 * alone, which it is until somebody chooses. */
+	size_t first, members;
+	bool group, chosen;
 	uint8_t may; /* CLASH_* bits, those of its members among them */
 };
 

@@ -21,17 +21,23 @@ compiled_has_names(const struct compiled *c)
 }
 
 static int
-add_program(struct compiled *c, const char *name, struct diag *d)
+add_program(
+    struct compiled *c, const char *name, uint8_t target, struct diag *d)
 {
-	for (size_t i = 0; i < c->programs; i++)
-		if (strcmp(c->program[i], name) == 0)
-			return 0;
+	bool closed = target == TARGET_TUNNEL_ONLY || target == TARGET_BLOCK;
+
+	for (size_t i = 0; i < c->programs; i++) {
+		if (strcmp(c->program[i].name, name) != 0)
+			continue;
+		c->program[i].closed &= closed;
+		return 0;
+	}
 	if (c->programs == CLASS_PROGRAM_MAX) {
 		diag_error(d, "more than %d names of programs, from \"%s\" on",
 		    CLASS_PROGRAM_MAX, name);
 		return UK_ELIMIT;
 	}
-	c->program[c->programs++] = name;
+	c->program[c->programs++] = (struct program_name){name, closed};
 	return 0;
 }
 
@@ -44,13 +50,21 @@ collect_programs(struct compiled *c, struct diag *d)
 	c->program = calloc(CLASS_PROGRAM_MAX, sizeof(*c->program));
 	if (c->program == NULL)
 		return UK_ENOMEM;
-	for (size_t i = 0; i < r->entries && err == 0; i++)
-		if (r->entry[i].type == RULE_PROCESS_NAME)
-			err = add_program(c, r->names + r->entry[i].name, d);
-	for (size_t i = 0; i < r->conditions && err == 0; i++)
-		if (r->condition[i].process != 0)
-			err = add_program(
-			    c, r->names + r->condition[i].process, d);
+	for (size_t i = 0; i < r->n && err == 0; i++) {
+		const struct rule *rule = &r->rule[i];
+		uint32_t process = r->condition[rule->conditions].process;
+
+		if (process != 0)
+			err =
+			    add_program(c, r->names + process, rule->target, d);
+		for (size_t k = 0; k < rule->entries && err == 0; k++) {
+			const struct rule_entry *e = &r->entry[rule->first + k];
+
+			if (e->type == RULE_PROCESS_NAME)
+				err = add_program(
+				    c, r->names + e->name, rule->target, d);
+		}
+	}
 	return err;
 }
 

@@ -5,6 +5,7 @@
 #define UKAI_POLICY_COMPILED_H
 
 #include "matcher.h"
+#include "program_classes.h"
 #include "slots.h"
 
 struct compiled {
@@ -12,7 +13,7 @@ struct compiled {
 	struct matcher *matcher;
 	struct slots *slots;
 	/* Names of programs that the rules ask for, each once; borrowed. */
-	const char **program;
+	struct program_name *program;
 	size_t programs;
 };
 

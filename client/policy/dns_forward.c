@@ -66,6 +66,16 @@ judge_question(const struct dns_forward *f, const struct dns_question *q)
 	return dns_judge(&f->policy, &name, 1);
 }
 
+/* Where a resolver's own encrypted service is offered (RFC 9461, RFC 9462): to
+ * Windows, iOS and others, which then leave plain DNS by themselves. We stand
+ * in for that resolver and have none, so there is no such data (RFC 9462
+ * 6.4). */
+static bool
+is_designation(const struct dns_question *q)
+{
+	return q->type == DNS_TYPE_SVCB && strncmp(q->name, "_dns.", 5) == 0;
+}
+
 /* Is the answer to a question known without asking? Returns its rcode; -1:
  * no. */
 static int
@@ -73,6 +83,8 @@ answer_known(const struct dns_question *q, const struct dns_verdict *v)
 {
 	if (is_canary(q->name))
 		return DNS_NXDOMAIN;
+	if (is_designation(q))
+		return DNS_NOERROR;
 	if (dns_verdict_guards(v) && dns_type_evades(q->type))
 		return DNS_NOERROR;
 	return -1;
@@ -215,19 +227,24 @@ tunnel_server_next(struct dns_ask *a)
 	return ask_send(a) == 0;
 }
 
+/* By TCP some resolvers try their next server only so. */
+static void
+ask_hang_up(struct dns_ask *a)
+{
+	dns_client_fail(a->origin.client);
+	dns_ask_free(a);
+}
+
 void
 dns_ask_failed(struct dns_ask *a)
 {
 	while (a->tunnel && a->tries < a->f->conf.tunnel_servers)
 		if (tunnel_server_next(a))
 			return;
-	/* By TCP some resolvers try their next server only so. */
-	if (a->origin.from == DNS_FROM_TCP) {
-		dns_client_fail(a->origin.client);
-		dns_ask_free(a);
-		return;
-	}
-	dns_ask_refuse(a, DNS_SERVFAIL);
+	if (a->origin.from == DNS_FROM_TCP)
+		ask_hang_up(a);
+	else
+		dns_ask_refuse(a, DNS_SERVFAIL);
 }
 
 /* Without a word: its client asks again, or somebody else. */
@@ -274,6 +291,17 @@ ask_new(struct dns_forward *f, const struct dns_origin *o, const uint8_t *msg,
 	return a;
 }
 
+/* What is asked over HTTPS or TLS is not seen here. */
+static void
+note_encrypted(struct dns_forward *f, const struct dns_question *q,
+    const struct dns_verdict *v)
+{
+	if (v->ruled || !dns_name_encrypted(q->name))
+		return;
+	f->stats.encrypted++;
+	memcpy(f->stats.encrypted_name, q->name, strlen(q->name) + 1);
+}
+
 static void
 question_take(struct dns_forward *f, const struct dns_origin *o,
     const struct dns_question *q, const uint8_t *msg, size_t len)
@@ -286,6 +314,7 @@ question_take(struct dns_forward *f, const struct dns_origin *o,
 		refuse(f, o, msg, len, (unsigned)rcode);
 		return;
 	}
+	note_encrypted(f, q, &v);
 	a = ask_new(f, o, msg, len);
 	if (!a)
 		return;
@@ -388,7 +417,9 @@ ask_expire(struct dns_ask *a)
 	f->stats.timeouts++;
 	if (a->tunnel)
 		tunnel_server_failed(a);
-	if (list_empty(&a->held))
+	if (list_empty(&a->held) && a->origin.from == DNS_FROM_TCP)
+		ask_hang_up(a);
+	else if (list_empty(&a->held))
 		ask_drop(a);
 	else if (a->strict)
 		dns_ask_refuse(a, DNS_SERVFAIL);

@@ -20,13 +20,16 @@
  *     unless allowed; the answer is what is left
  *   - when an address cannot be kept, tunnel! and block get SERVFAIL
  * use-application-dns.net, mask.icloud.com and mask-h2.icloud.com do not exist
- * (NXDOMAIN): browsers then use plain DNS. ANY has no answer either where HTTPS
- * has none, nor have CNAMEs without end (SERVFAIL). NOTIFY, UPDATE and zone
- * transfers pass. Everything else passes as it came, byte for byte.
+ * (NXDOMAIN): browsers then use plain DNS. _dns.NAME has no SVCB: nor is an
+ * encrypted resolver offered to those who look for one (RFC 9462). ANY has no
+ * answer either where HTTPS has none, nor have CNAMEs without end (SERVFAIL).
+ * NOTIFY, UPDATE and zone transfers pass. Everything else passes as it came,
+ * byte for byte.
  *
  * Bounds: DNS_FORWARD_QUESTIONS at a time, then the oldest goes; 64 TCP
- * clients; 5 s for an answer. Questions ahead: exact DOMAIN rules of the policy
- * itself are asked for at start and before their time is over, 500 at most.
+ * clients; 4.5 s for an answer, then a TCP client's connection ends. Questions
+ * ahead: exact DOMAIN rules of the policy itself are asked for at start and
+ * before their time is over, 500 at most.
  * Everything on the loop's thread. */
 #ifndef UKAI_POLICY_DNS_FORWARD_H
 #define UKAI_POLICY_DNS_FORWARD_H
@@ -34,6 +37,7 @@
 #include <uv.h>
 
 #include "bindings.h"
+#include "domain_name.h"
 
 #define DNS_FORWARD_QUESTIONS 4096
 
@@ -59,7 +63,7 @@ struct dns_forward_conf {
 	/* Bring bindings' changes into the kernel. true: all of them are
 	 * there. false: not now; dns_forward_committed() will be called, from
 	 * the loop, not from here. May be called again before that. What the
-	 * kernel refused has to be told again (bindings_again()), or the next
+	 * kernel refused has to be told again (bindings_untold()), or the next
 	 * answer would be believed to be there. */
 	bool (*commit)(void *arg);
 	/* Can the tunnel carry IPv4 now? */
@@ -85,6 +89,10 @@ struct dns_forward_stats {
 	uint64_t tunnel; /* asked through the tunnel */
 	uint64_t refused_private, refused_v6, refused_down, refused_full;
 	uint64_t timeouts, malformed;
+	/* About resolvers that are asked over HTTPS or TLS, and that no rule is
+	 * about; the last of them, "" before. */
+	uint64_t encrypted;
+	char encrypted_name[DOMAIN_NAME_MAX];
 };
 void dns_forward_stats(
     const struct dns_forward *f, struct dns_forward_stats *out);

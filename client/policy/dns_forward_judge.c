@@ -74,6 +74,37 @@ dns_type_evades(uint16_t type)
 	return type == TYPE_SVCB || type == TYPE_HTTPS || type == TYPE_ANY;
 }
 
+bool
+dns_name_encrypted(const char *name)
+{
+	/* And what is below them. */
+	static const char *const known[] = {
+	    "cloudflare-dns.com",
+	    "dns.adguard-dns.com",
+	    "dns.google",
+	    "dns.nextdns.io",
+	    "dns.quad9.net",
+	    "dns10.quad9.net",
+	    "dns11.quad9.net",
+	    "doh.cleanbrowsing.org",
+	    "doh.dns.sb",
+	    "doh.opendns.com",
+	    "doh.familyshield.opendns.com",
+	    "one.one.one.one",
+	    "public.dns.iij.jp",
+	};
+	size_t len = strlen(name);
+
+	for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+		size_t n = strlen(known[i]);
+
+		if (len >= n && strcmp(name + len - n, known[i]) == 0 &&
+		    (len == n || name[len - n - 1] == '.'))
+			return true;
+	}
+	return false;
+}
+
 struct net {
 	uint8_t bits;
 	uint8_t b[16];

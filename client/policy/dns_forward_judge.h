@@ -35,4 +35,9 @@ bool dns_address_private(const struct ip_addr *a);
  * (RFC 9460) and ANY. */
 bool dns_type_evades(uint16_t type);
 
+/* Is it a name of a public resolver that browsers and systems ask over HTTPS or
+ * TLS, many of them without being told to, where they find that the host's own
+ * server is the same provider's? They look it up by plain DNS first. */
+bool dns_name_encrypted(const char *name);
+
 #endif

@@ -21,7 +21,8 @@
 #define DNS_HEADER 12
 /* A question, or an update (RFC 2136), over UDP. */
 #define DNS_QUERY_MAX 4096
-#define DNS_ANSWER_WAIT (5 * UK_NS_PER_S)
+/* Resolvers give up after 5 s: who asks by TCP has to hear it before that. */
+#define DNS_ANSWER_WAIT (4500 * UK_NS_PER_MS)
 #define DNS_CLIENTS_MAX 64
 #define DNS_CLIENT_ASKS 4 /* of a TCP client; more wait in its stream */
 #define DNS_CLIENT_IDLE (10 * UK_NS_PER_S)
@@ -43,6 +44,7 @@ enum {
 	DNS_TYPE_A = 1,
 	DNS_TYPE_CNAME = 5,
 	DNS_TYPE_AAAA = 28,
+	DNS_TYPE_SVCB = 64,
 	DNS_TYPE_IXFR = 251,
 	DNS_TYPE_AXFR = 252,
 };

@@ -119,6 +119,14 @@ dns_question_parse(struct dns_question *q, const uint8_t *msg, size_t len)
 	return r;
 }
 
+/* Whoever asks for any class gets them all (RFC 1035 3.2.5). */
+static bool
+in_class(const ldns_rr *rr, uint16_t class)
+{
+	return class == LDNS_RR_CLASS_ANY ||
+	       (uint16_t)ldns_rr_get_class(rr) == class;
+}
+
 /* Follow a name's CNAME. Returns 0 with *name where it leads to, and *ttl_s
  * lowered; UK_ENOENT: it has none; UK_EPROTO: several. */
 static int
@@ -132,7 +140,7 @@ cname_follow(const ldns_rr_list *answer, const ldns_rdf **name, uint16_t class,
 		const ldns_rdf *to = ldns_rr_rdf(rr, 0);
 
 		if (ldns_rr_get_type(rr) != LDNS_RR_TYPE_CNAME || !to ||
-		    ldns_rr_get_class(rr) != class ||
+		    !in_class(rr, class) ||
 		    ldns_dname_compare(ldns_rr_owner(rr), *name) != 0)
 			continue;
 		if (target && ldns_dname_compare(target, to) != 0)
@@ -208,6 +216,9 @@ answer_read(struct dns_answer *a, const struct dns_question *q, ldns_pkt *p)
 		return r;
 	a->endless = r == 0;
 	addresses_take(a, answer, a->endless ? NULL : name, ttl_s);
+	/* Those of a service's or a mail server's name, beside it. */
+	addresses_take(a, ldns_pkt_authority(p), NULL, 0);
+	addresses_take(a, ldns_pkt_additional(p), NULL, 0);
 	return 0;
 }
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "always_local.h"
 #include "explain_reason.h"
 #include "io/tunnel_status.h"
 
@@ -103,30 +104,54 @@ entry_json(
 	    o, "line", json_integer(r->entry[match->entry].line));
 }
 
-json_t *
-explain_json(const struct rules *r, const struct matcher *m,
-    const struct flow *f, const char *destination)
+/* No rule is asked. */
+static json_t *
+put_local(json_t *o)
+{
+	o = tunnel_status_put(
+	    o, "target", json_string(rule_target_name(TARGET_NATIVE)));
+	o = tunnel_status_put(o, "line", json_null());
+	o = tunnel_status_put(o, "text", json_null());
+	o = tunnel_status_put(o, "entry", json_null());
+	o = tunnel_status_put(o, "considered", json_array());
+	return tunnel_status_put(o, "considered_more", json_integer(0));
+}
+
+static json_t *
+put_decision(json_t *o, const struct rules *r, const struct matcher *m,
+    const struct flow *f)
 {
 	struct match match = matcher_find(m, f);
 	const struct rule *rule = &r->rule[match.rule];
 	uint32_t more = match.rule > EXPLAIN_CONSIDERED
 			    ? match.rule - EXPLAIN_CONSIDERED
 			    : 0;
-	json_t *o = json_object(), *considered = json_array();
+	json_t *considered = json_array();
 
 	for (uint32_t i = more; i < match.rule; i++)
 		considered = tunnel_status_push(
 		    considered, considered_json(r, m, i, f, rule->target));
 	o = tunnel_status_put(
-	    o, "destination", explain_text(destination, strlen(destination)));
-	o = tunnel_status_put(
 	    o, "target", json_string(rule_target_name(rule->target)));
-	o = tunnel_status_put(
-	    o, "file", explain_text(r->file[0], strlen(r->file[0])));
 	o = put_rule(o, r, rule);
 	o = tunnel_status_put(o, "entry", entry_json(r, rule, &match));
 	o = tunnel_status_put(o, "considered", considered);
 	return tunnel_status_put(o, "considered_more", json_integer(more));
+}
+
+json_t *
+explain_json(const struct rules *r, const struct matcher *m,
+    const struct flow *f, const char *destination)
+{
+	bool local = always_local(&f->dst);
+	json_t *o = json_object();
+
+	o = tunnel_status_put(
+	    o, "destination", explain_text(destination, strlen(destination)));
+	o = tunnel_status_put(
+	    o, "file", explain_text(r->file[0], strlen(r->file[0])));
+	o = tunnel_status_put(o, "local", json_boolean(local));
+	return local ? put_local(o) : put_decision(o, r, m, f);
 }
 
 /* ---- for people ---- */
@@ -153,7 +178,9 @@ print_decision(const json_t *o, FILE *to)
 	const json_t *entry = json_object_get(o, "entry");
 
 	fprintf(to, "%-7s  ", tunnel_status_text(o, "target", "?"));
-	if (json_is_null(json_object_get(o, "line"))) {
+	if (json_is_true(json_object_get(o, "local"))) {
+		fputs("local, whatever the rules say\n", to);
+	} else if (json_is_null(json_object_get(o, "line"))) {
 		fputs("by default: no line is about it\n", to);
 	} else {
 		fprintf(to, "by line %d: ", number(o, "line"));
@@ -204,7 +231,7 @@ explain_print(const json_t *o, FILE *to)
 				  would++ < WOULD_SAID) print_would(c, to);
 	if (would > WOULD_SAID)
 		fprintf(to,
-		    "%u more lines would decide with something else "
+		    "%u more line%s would decide with something else "
 		    "given\n",
-		    would - WOULD_SAID);
+		    would - WOULD_SAID, would - WOULD_SAID == 1 ? "" : "s");
 }

@@ -1,8 +1,10 @@
 /* explain: a decision in words and as JSON. Pure.
  *
- *   {"destination", "target", "line", "file", "text", "entry", "considered",
- *    "considered_more"}
+ *   {"destination", "file", "local", "target", "line", "text", "entry",
+ *    "considered", "considered_more"}
  *
+ * "local" is true of a destination that no rule is about (always_local.h): then
+ * "target" is native, and there is no line.
  * "entry" is null or, for a RULE-SET, {"file", "line"}; "considered" are the
  * rules before, each {"line", "text", "reason", "would"}, EXPLAIN_CONSIDERED at
  * most, the last ones before the decision; "considered_more" how many more.

@@ -130,7 +130,8 @@ write_policy(struct import *im, const struct clash *c)
 {
 	text_add(im->out,
 	    "# \"tunnel\" is the line while the relay cannot be reached;\n"
-	    "# write \"tunnel!\" where that must not be.\n");
+	    "# write \"tunnel!\" where that must not be.\n"
+	    "# A group to choose from is taken as its first member.\n");
 	write_groups(im, c);
 	write_lines(im, &c->rule, clash_rule_policy);
 	if (!im->ended)

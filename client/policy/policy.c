@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "client/mape/map_line.h"
 #include "client/mape/map_source.h"
@@ -12,6 +13,7 @@
 #include "io/clock.h"
 #include "io/tunnel.h"
 #include "mark.h"
+#include "names_kept.h"
 #include "policy_others.h"
 
 #define TURN FAILOVER_EVERY
@@ -22,8 +24,6 @@
 #define LAN_QUESTIONS_LOST 2
 /* Elements brought into the kernel at once. */
 #define CHANGES_MAX 128
-/* hostfw_elements() keeps as much; with its zero. */
-#define COMMENT_SIZE 101
 /* Where nobody knows: what most lines have. */
 #define PORTS_USUAL 240
 
@@ -84,8 +84,10 @@ open_all(struct policy *p, struct diag *d)
 	if (err == 0)
 		err =
 		    bindings_new(&p->bindings, p->now->matcher, p->now->slots);
-	if (err == 0)
+	if (err == 0) {
+		p->bound = p->now;
 		err = policy_carry_over(p);
+	}
 	if (err == 0)
 		err = policy_open_programs(p, p->now, d);
 	p->runs = policy_others_guarded(p->s.name);
@@ -150,16 +152,24 @@ tell_refused(void *arg)
 
 static bool put_again(struct policy *p);
 
-/* From here on all of it is told anew. */
+/* What a change of the tables is made of must not change under it. */
+static bool
+is_changing(const struct policy *p)
+{
+	return p->loading || p->next != NULL ||
+	       policy_kernel_is_busy(p->kernel);
+}
+
 static bool
 change_failed(struct policy *p, const struct diag *d)
 {
-	if (!p->loading && policy_kernel_lacks_guard(p->kernel) && put_again(p))
+	if (!is_changing(p) && policy_kernel_lacks_guard(p->kernel) &&
+	    put_again(p))
 		return false;
 	log_limited(&p->complaint, clock_now().mono_ns, LOG_WARN,
 	    "addresses of names do not get into nftables: %s",
 	    d->n > 0 ? d->entry[0].text : "no reason is known");
-	bindings_again(p->bindings);
+	bindings_untold(p->bindings);
 	watch_raise(p->refused);
 	return false;
 }
@@ -170,13 +180,13 @@ commit(void *arg)
 {
 	struct hostfw_change change[CHANGES_MAX];
 	char set[CHANGES_MAX][POLICY_NFT_SET_MAX];
-	char name[CHANGES_MAX][COMMENT_SIZE];
+	char name[CHANGES_MAX][POLICY_NFT_COMMENT_SIZE];
 	struct policy *p = arg;
 	struct binding_change c;
 	struct diag d;
 	size_t n;
 
-	if (policy_kernel_is_busy(p->kernel) || p->putting)
+	if (policy_kernel_is_busy(p->kernel))
 		return false;
 	do {
 		for (n = 0; n < CHANGES_MAX && bindings_next(p->bindings, &c);
@@ -185,7 +195,7 @@ commit(void *arg)
 
 			policy_nft_names_set(set[n], c.slot, c.addr.family);
 			snprintf(name[n], sizeof(name[n]), "%s",
-			    policy_name_end(c.name, COMMENT_SIZE));
+			    policy_name_end(c.name, POLICY_NFT_COMMENT_SIZE));
 			change[n] = (struct hostfw_change){.set = set[n],
 			    .add = c.add,
 			    .key_len = v4 ? 4 : 16,
@@ -195,6 +205,7 @@ commit(void *arg)
 		diag_init(&d, NULL);
 		if (n > 0 && policy_kernel_change(p->kernel, change, n, &d) < 0)
 			return change_failed(p, &d);
+		bindings_told(p->bindings);
 	} while (n == CHANGES_MAX);
 	return true;
 }
@@ -219,9 +230,7 @@ apply_ports(void *arg, const struct hostfw_change *c, size_t n)
 {
 	struct policy *p = arg;
 
-	if (p->putting || policy_kernel_is_busy(p->kernel))
-		return UK_EAGAIN;
-	return hostfw_elements(p->s.firewall, c, n, NULL);
+	return policy_kernel_change(p->kernel, c, n, NULL);
 }
 
 static int
@@ -232,8 +241,6 @@ each_port(void *arg, const char *set,
 {
 	struct policy *p = arg;
 
-	if (p->putting)
-		return UK_EAGAIN;
 	return policy_kernel_each(p->kernel, set, visit, visit_arg);
 }
 
@@ -244,16 +251,17 @@ on_put_again(void *arg, int err, const struct diag *d)
 {
 	struct policy *p = arg;
 
-	p->putting = false;
 	if (err == 0) {
+		bindings_told(p->bindings);
 		ports_left_again(p->ports_left);
 		policy_commit_waiting(p);
-		return;
+	} else {
+		log_diag(d);
+		bindings_again(p->bindings);
+		if (p->dns != NULL)
+			dns_forward_committed(p->dns, false);
 	}
-	log_diag(d);
-	bindings_again(p->bindings);
-	if (p->dns != NULL)
-		dns_forward_committed(p->dns, false);
+	policy_reload_goes_on(p);
 }
 
 /* on_put_again() will be called, unless this returns false. */
@@ -261,22 +269,23 @@ static bool
 put_again(struct policy *p)
 {
 	struct policy_nft nft;
+	bool begun = false;
 
 	bindings_again(p->bindings);
 	if (policy_gather_known(p) == 0) {
 		policy_describe(p, p->now, &nft);
-		p->putting = policy_kernel_put_later(
-				 p->kernel, &nft, on_put_again, p) == 0;
+		begun = policy_kernel_put_later(
+			    p->kernel, &nft, on_put_again, p) == 0;
 	}
-	if (!p->putting)
+	if (!begun)
 		bindings_again(p->bindings);
-	return p->putting;
+	return begun;
 }
 
 static void
 look_at_guard(struct policy *p)
 {
-	if (p->loading || p->putting || !policy_kernel_lacks_guard(p->kernel))
+	if (is_changing(p) || !policy_kernel_lacks_guard(p->kernel))
 		return;
 	log_msg(LOG_WARN,
 	    "%s: somebody deleted the nftables table %s; it is put back",
@@ -290,7 +299,7 @@ look_at_gateways(struct policy *p)
 	struct ip_prefix before[POLICY_GATEWAYS_MAX];
 	size_t n = p->gateways;
 
-	if (p->loading || p->putting)
+	if (is_changing(p))
 		return;
 	memcpy(before, p->local + p->locals, n * sizeof(*before));
 	(void)policy_gather_gateways(p);
@@ -307,7 +316,7 @@ look_at_links(struct policy *p)
 	size_t n = p->links;
 	bool same;
 
-	if (p->dns == NULL || p->loading || p->putting)
+	if (p->dns == NULL || is_changing(p))
 		return;
 	p->link = NULL;
 	(void)policy_gather_links(p);
@@ -327,10 +336,9 @@ look_at_lan_dns(struct policy *p)
 	bool deaf = p->lan_deaf;
 	uint64_t sent;
 
-	if (p->dns == NULL || p->networks == 0)
+	if (p->dns == NULL || p->networks == 0 ||
+	    policy_kernel_lan_dns(p->kernel, &sent) < 0)
 		return;
-	policy_kernel_look(p->kernel);
-	sent = policy_kernel_lan_dns(p->kernel);
 	dns_forward_stats(p->dns, &dns);
 	if (dns.lan > p->lan_heard)
 		p->lan_deaf = false;
@@ -346,6 +354,25 @@ look_at_lan_dns(struct policy *p)
 	p->lan_heard = dns.lan;
 }
 
+/* Once: from then on rules by name may not hold, and nothing else tells. */
+static void
+look_at_encrypted(struct policy *p)
+{
+	struct dns_forward_stats dns;
+
+	if (p->dns == NULL || p->told_encrypted)
+		return;
+	dns_forward_stats(p->dns, &dns);
+	if (dns.encrypted == 0)
+		return;
+	p->told_encrypted = true;
+	log_msg(LOG_WARN,
+	    "%s: a program looks up %s: what it asks there over HTTPS or TLS "
+	    "is not seen, and rules by name do not hold for it; see "
+	    "ukai.rules(5), Encrypted DNS",
+	    p->s.name, dns.encrypted_name);
+}
+
 static void
 on_turn(void *arg)
 {
@@ -353,9 +380,11 @@ on_turn(void *arg)
 
 	policy_follow_peers(p);
 	if (p->turns % TURNS_SECOND == 0) {
-		bindings_tick(p->bindings, clock_now().mono_ns);
+		bindings_tick(p->bindings, clock_now().mono_ns, !p->live);
+		policy_follow_use(p);
 		look_at_guard(p);
 		look_at_links(p);
+		look_at_encrypted(p);
 	}
 	if (bindings_changed(p->bindings))
 		(void)commit(p);
@@ -421,6 +450,17 @@ policy_find_ports(struct policy *p, struct diag *d)
 	return err;
 }
 
+static void
+on_looked(void *arg)
+{
+	struct policy *p = arg;
+	void (*looked)(void *arg) = p->looked;
+
+	p->looked = NULL;
+	if (looked != NULL)
+		looked(p->looked_arg);
+}
+
 int
 policy_open_ports(struct policy *p, struct diag *d)
 {
@@ -429,13 +469,13 @@ policy_open_ports(struct policy *p, struct diag *d)
 	    .slots = p->now->slots,
 	    .ports = p->ports,
 	    .mape = p->mape,
-	    .table = p->s.table,
 	    .local = p->local,
 	    .locals = p->locals + p->gateways,
 	    .network = p->network,
 	    .networks = p->networks,
 	    .apply = apply_ports,
 	    .each = each_port,
+	    .looked = on_looked,
 	    .arg = p};
 
 	if (!ports_left_has(p->now->rules))
@@ -515,9 +555,13 @@ put_first(struct policy *p, struct diag *d)
 		return err;
 	policy_describe(p, p->now, &nft);
 	err = policy_kernel_put(p->kernel, &nft, d);
-	if (err == 0 && p->dns != NULL)
+	if (err < 0)
+		return err;
+	bindings_told(p->bindings);
+	unlink(p->s.names); /* the guard has them now */
+	if (p->dns != NULL)
 		dns_caches_flush();
-	return err;
+	return 0;
 }
 
 int
@@ -539,6 +583,7 @@ policy_start(struct policy *p, struct tunnel *t, struct mape *m, struct diag *d)
 		err = put_first(p, d);
 	if (err == 0)
 		err = policy_open_ports(p, d);
+	p->started = err == 0;
 	return err < 0 ? err : netcfg_addr_each(p->s.n, warn_of, &w);
 }
 
@@ -548,10 +593,16 @@ policy_close(struct policy *p, bool stay, struct diag *d)
 	if (p == NULL)
 		return;
 	p->closing = true;
+	p->looked = NULL;
 	watch_close(p->timer);
-	while (p->loading || p->putting || p->forgetting)
+	while (p->loading || policy_kernel_is_busy(p->kernel) ||
+	       p->forgetting || p->use.busy)
 		uv_run(p->s.loop, UV_RUN_ONCE);
+	if (!stay && p->started)
+		policy_end_flows(p);
 	watch_close(p->refused);
+	if (p->tunnel != NULL)
+		(void)names_kept_save(p->bindings, p->s.names, d);
 	policy_kernel_close(p->kernel, d);
 	dns_forward_close(p->dns);
 	ports_left_close(p->ports_left);
@@ -561,6 +612,8 @@ policy_close(struct policy *p, bool stay, struct diag *d)
 		programs_close(p->programs);
 	flows_close(p->flows);
 	bindings_free(p->bindings);
+	if (p->bound != p->now)
+		compiled_free(p->bound);
 	compiled_free(p->now);
 	free(p->peer);
 	free(p->allowed);
@@ -573,6 +626,16 @@ policy_close(struct policy *p, bool stay, struct diag *d)
 
 /* ---- others' questions ---- */
 
+bool
+policy_look(struct policy *p, void (*looked)(void *arg), void *arg)
+{
+	if (p->ports_left == NULL || !ports_left_look(p->ports_left))
+		return false;
+	p->looked = looked;
+	p->looked_arg = arg;
+	return true;
+}
+
 /* What runs so is refused when we are killed, also where no rule says so of
  * anything (R8). */
 static int
@@ -583,7 +646,7 @@ guard_runs(struct policy *p, struct diag *d)
 
 	if (p->runs)
 		return 0;
-	if (p->loading || p->putting || policy_kernel_is_busy(p->kernel)) {
+	if (is_changing(p)) {
 		diag_error(d, "the policy is being loaded: try again");
 		return UK_EBUSY;
 	}

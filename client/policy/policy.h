@@ -17,10 +17,14 @@
  *     policy_others        no second policy, no second guard
  *     dns_forward          answers that wait for the kernel: dns_forward_*.c
  *       dns_message        what the DNS says
- *     bindings             addresses of names, for matcher's rules
+ *     bindings             addresses of names, for matcher's rules, with
+ *       binding_sets       what the kernel's sets have of them; names_kept:
+ *                          what the next start has to know; policy_use: who
+ *                          uses them
  *     dns_caches           what others know from before
  *     programs             classes of sockets: program_classes, process,
- *                          process_watch, sock_class_bpf
+ *                          process_watch, sock_class_bpf with
+ *                          kernel_fields
  *     ports_left           the line's ports: ports_used (flows of others' CE),
  *                          ports_short (our own CE), line_ports
  *
@@ -51,6 +55,8 @@ struct policy_setup {
 	const struct routes *routes;
 	struct netcfg *n;
 	struct undo *keep; /* journal of what stays when we are killed */
+	const char *names; /* file of what the next start has to know of
+			      names (names_kept.h) */
 	struct hostfw *firewall;
 	/* Append what the tunnel's table has besides. In any thread. */
 	void (*body)(void *arg, struct text *t);
@@ -67,13 +73,15 @@ int policy_open(
  * there is one (else NULL): decide on flows from now on. Errors as above. */
 int policy_start(
     struct policy *p, struct tunnel *t, struct mape *m, struct diag *d);
-/* No more decisions. The guard stays, for its journal to undo; stay: so do the
- * marks of programs, as after kill -9. NULL: no-op. */
+/* No more decisions. The guard stays, for its journal to undo. Flows of the
+ * tunnel end; not with stay: then they and the marks of programs are as after
+ * kill -9. NULL: no-op. */
 void policy_close(struct policy *p, bool stay, struct diag *d);
 
 /* Load the file again, and let it take the old one's place, or leave all as it
- * is. Unless this fails (UK_EBUSY: not done with the last time; UK_ENOMEM)
- * done is called once, later, with what is to be said of the file. */
+ * is. Unless this fails (UK_EBUSY: not done with the last time, or about to
+ * end; UK_ENOMEM) done is called once, later, with what is to be said of the
+ * file. */
 int policy_reload(struct policy *p,
     void (*done)(void *arg, int err, const struct diag *d), void *arg);
 
@@ -89,6 +97,11 @@ bool policy_is_live(const struct policy *p);
  * many, at most cap. */
 size_t policy_names(const struct policy *p, const struct ip_addr *a,
     const char **name, size_t cap);
+
+/* Have what takes a while to count counted anew for policy_json(). Returns
+ * false: there is no such thing. Else looked is called once, later, unless the
+ * policy is closed before; somebody else who asks meanwhile takes that over. */
+bool policy_look(struct policy *p, void (*looked)(void *arg), void *arg);
 
 /* For status:
  *   {"file", "loaded", "live", "rules": [{"line", "last_line", "text",

@@ -5,10 +5,8 @@
 #include "io/clock.h"
 #include "io/tunnel.h"
 #include "mark.h"
+#include "names_kept.h"
 #include "policy_state.h"
-
-/* How long what an earlier run knew of names is believed. */
-#define CARRIED_TTL_S 3600
 
 const struct client_conf *
 policy_conf(const struct policy *p)
@@ -311,7 +309,7 @@ on_carried(void *arg, const uint8_t *key, size_t len, const char *comment)
 		return true;
 	memcpy(a.b, key, len);
 	c->err = bindings_add(c->p->bindings, clock_now().mono_ns, &comment, 1,
-	    &a, CARRIED_TTL_S);
+	    &a, NAMES_KEPT_TTL_S);
 	return c->err == 0;
 }
 
@@ -338,8 +336,17 @@ int
 policy_carry_over(struct policy *p)
 {
 	struct carried c = {.p = p};
+	struct diag d;
+	int err;
 
 	(void)hostfw_sets_each(
 	    p->s.firewall, policy_kernel_guard(p->kernel), on_carried_set, &c);
-	return c.err == UK_ELIMIT ? 0 : c.err;
+	if (c.err < 0 && c.err != UK_ELIMIT)
+		return c.err;
+	diag_init(&d, NULL);
+	err = names_kept_load(p->bindings, clock_now().mono_ns, p->s.names, &d);
+	/* Without it names hold as soon as they are looked up. */
+	if (err < 0 && err != UK_ENOMEM)
+		log_diag(&d);
+	return err == UK_ENOMEM ? err : 0;
 }

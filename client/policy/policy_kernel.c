@@ -17,9 +17,10 @@ struct policy_kernel {
 	bool stands; /* the policy is in the tunnel's table */
 	bool has_guard;
 	uint8_t guarded[SLOT_NUMBERS / 8]; /* slots with names in the guard */
-	/* By slot: of tables that are gone, and of the one that stands. */
-	struct policy_count *before, *now;
-	uint64_t lan_dns;
+	/* By slot: of tables that are gone, of the one that stands, and what
+	 * that had counted at last when another takes its place: read by who
+	 * does that, which may be the worker. */
+	struct policy_count *before, *now, *last;
 
 	uv_work_t work;
 	bool busy;
@@ -45,7 +46,8 @@ policy_kernel_open(
 	    k->guard, sizeof(k->guard), "%s" POLICY_GUARD_SUFFIX, c->table);
 	k->before = calloc(SLOT_NUMBERS, sizeof(*k->before));
 	k->now = calloc(SLOT_NUMBERS, sizeof(*k->now));
-	if (k->before == NULL || k->now == NULL) {
+	k->last = calloc(SLOT_NUMBERS, sizeof(*k->last));
+	if (k->before == NULL || k->now == NULL || k->last == NULL) {
 		policy_kernel_close(k, NULL);
 		return UK_ENOMEM;
 	}
@@ -75,6 +77,7 @@ policy_kernel_close(struct policy_kernel *k, struct diag *d)
 		take_out(k, d);
 	free(k->before);
 	free(k->now);
+	free(k->last);
 	free(k);
 }
 
@@ -89,34 +92,44 @@ policy_kernel_guard(const struct policy_kernel *k)
 static bool
 on_counter(void *arg, const char *counter, uint64_t packets, uint64_t bytes)
 {
-	struct policy_kernel *k = arg;
+	struct policy_count *to = arg;
 	unsigned slot;
 
 	if (sscanf(counter, POLICY_NFT_HITS, &slot) == 1 &&
 	    slot < SLOT_NUMBERS) {
-		k->now[slot].flows = packets;
+		to[slot].flows = packets;
 	} else if (sscanf(counter, POLICY_NFT_BYTES, &slot) == 1 &&
 		   slot < SLOT_NUMBERS) {
-		k->now[slot].packets = packets;
-		k->now[slot].bytes = bytes;
-	} else if (strcmp(counter, POLICY_NFT_LAN_DNS) == 0) {
-		k->lan_dns = packets;
+		to[slot].packets = packets;
+		to[slot].bytes = bytes;
 	}
 	return true;
 }
 
-uint64_t
-policy_kernel_lan_dns(const struct policy_kernel *k)
+static void
+read_counters(struct policy_kernel *k, struct policy_count *to)
 {
-	return k->lan_dns;
+	if (k->stands)
+		(void)hostfw_counters_each(
+		    k->c.firewall, k->table, on_counter, to);
+}
+
+int
+policy_kernel_lan_dns(struct policy_kernel *k, uint64_t *questions)
+{
+	uint64_t bytes;
+
+	if (k->busy)
+		return UK_EAGAIN;
+	return hostfw_counter(
+	    k->c.firewall, k->table, POLICY_NFT_LAN_DNS, questions, &bytes);
 }
 
 void
 policy_kernel_look(struct policy_kernel *k)
 {
-	if (k->stands && !k->busy)
-		(void)hostfw_counters_each(
-		    k->c.firewall, k->table, on_counter, k);
+	if (!k->busy)
+		read_counters(k, k->now);
 }
 
 static void
@@ -141,16 +154,24 @@ is_zero(const struct policy_count *c)
 	return c->flows == 0 && c->packets == 0;
 }
 
+/* One of the two may not have been read; a table's counters never fall. */
+static const struct policy_count *
+later(const struct policy_count *a, const struct policy_count *b)
+{
+	return a->flows > b->flows || a->packets > b->packets ? a : b;
+}
+
 /* The table that was counted in is gone, and slots that are not in p with it:
  * their numbers may be others' one day. Pages of zeros stay untouched. */
 static void
 turn_page(struct policy_kernel *k, const struct policy_nft *p)
 {
 	for (size_t i = 0; i < SLOT_NUMBERS; i++) {
-		if (is_zero(&k->before[i]) && is_zero(&k->now[i]))
+		if (is_zero(&k->before[i]) && is_zero(&k->now[i]) &&
+		    is_zero(&k->last[i]))
 			continue;
-		sum(&k->before[i], &k->now[i]);
-		k->now[i] = (struct policy_count){0};
+		sum(&k->before[i], later(&k->now[i], &k->last[i]));
+		k->now[i] = k->last[i] = (struct policy_count){0};
 		if (i < SLOT_RUN_SOFT &&
 		    slots_numbered(p->slots, (uint16_t)i) == NULL)
 			k->before[i] = (struct policy_count){0};
@@ -250,9 +271,7 @@ put(struct policy_kernel *k, const struct policy_nft *p, struct diag *d)
 	policy_nft_body(&body, p);
 	if (body.failed)
 		err = UK_ENOMEM;
-	if (k->stands)
-		(void)hostfw_counters_each(
-		    k->c.firewall, k->table, on_counter, k);
+	read_counters(k, k->last);
 	if (err == 0)
 		err = hostfw_apply_kept(
 		    k->c.firewall, k->table, body.s, k->guard, guard.s, d);
@@ -329,7 +348,7 @@ policy_kernel_put_later(struct policy_kernel *k, const struct policy_nft *p,
 bool
 policy_kernel_is_busy(const struct policy_kernel *k)
 {
-	return k->busy;
+	return k != NULL && k->busy;
 }
 
 int

@@ -52,7 +52,7 @@ int policy_kernel_put(
  * UK_ENOMEM. */
 int policy_kernel_put_later(struct policy_kernel *k, const struct policy_nft *p,
     void (*done)(void *arg, int err, const struct diag *d), void *arg);
-bool policy_kernel_is_busy(const struct policy_kernel *k);
+bool policy_kernel_is_busy(const struct policy_kernel *k); /* NULL: no */
 
 #define POLICY_KERNEL_CHANGES 256 /* at once */
 
@@ -75,9 +75,9 @@ struct policy_count {
 /* Since the slot is there, over reloads. While busy: as of the last look. */
 void policy_kernel_count(
     struct policy_kernel *k, uint16_t slot, struct policy_count *out);
-/* Questions of the LAN that the table that stands has redirected, as of the
- * last look. */
-uint64_t policy_kernel_lan_dns(const struct policy_kernel *k);
+/* Questions of the LAN that the table that stands has redirected. Returns as
+ * hostfw_counter(); UK_EAGAIN: busy. */
+int policy_kernel_lan_dns(struct policy_kernel *k, uint64_t *questions);
 /* Have counters read anew before the next policy_kernel_count(). */
 void policy_kernel_look(struct policy_kernel *k);
 

@@ -4,16 +4,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "always_local.h"
 #include "line_ports.h"
 #include "mark.h"
 #include "policy_nft_rules.h"
 
 /* Behind connection tracking (-200) and the firewall's own chains at mangle
- * (-150), before anything is redirected (-100). */
+ * (-150), before anything is redirected (-100). Of two that give a source the
+ * first one does: before a gateway's own (100), which may not look at the link
+ * that a packet leaves by. */
 #define DECIDE -145
 #define GUARD -140
 #define DSTNAT -100
-#define SRCNAT 100
+#define SRCNAT 95
 
 /* While a table takes the place of another, both have their chains in a hook,
  * the new one's first, and one moment makes the new ones hold and the old ones
@@ -493,9 +496,8 @@ decide_chain(struct text *t, const struct policy_nft *p, bool guard)
 	    "fib daddr type { local, multicast, anycast } goto local\n"
 	    "ip daddr { 10.0.0.0/8, 100.64.0.0/10, 172.16.0.0/12, "
 	    "192.168.0.0/16 } fib daddr type broadcast goto local\n"
-	    "ip daddr { 0.0.0.0, 169.254.0.0/16, 224.0.0.0/4, "
-	    "255.255.255.255 } goto local\n"
-	    "ip6 daddr { ::, fe80::/10, ff00::/8 } goto local\n"
+	    "ip daddr { " ALWAYS_LOCAL_V4 " } goto local\n"
+	    "ip6 daddr { " ALWAYS_LOCAL_V6 " } goto local\n"
 	    "meta iif 0 icmpv6 type { 130-137, 143, 151-153 } goto local\n"
 	    "meta iif 0 meta nfproto ipv4 udp sport { 67, 68 } "
 	    "udp dport { 67, 68 } goto local\n"
@@ -721,11 +723,26 @@ redirect_lan(struct text *t, const char *match, uint16_t port)
 	    match, (unsigned)port, match, (unsigned)port);
 }
 
+/* A resolver that takes the first answer of several, or gave up, has closed its
+ * socket: its host's "port unreachable" would carry the answer, and so a name
+ * that only the tunnel was asked about, to the server on the line. */
+static void
+no_errors_to_servers(struct text *t, const char *match)
+{
+	text_add(t,
+	    "%smeta l4proto icmp @th,0,16 0x0303 "
+	    "@th,136,8 17 @th,224,16 53 drop\n"
+	    "%smeta l4proto ipv6-icmp @th,0,16 0x0104 "
+	    "@th,112,8 17 @th,384,16 53 drop\n",
+	    match, match);
+}
+
 static void
 zone(struct text *t, const char *match, uint16_t port)
 {
 	text_add(t, "%sudp sport != 53 udp dport 53 ct zone set %u\n", match,
 	    (unsigned)port);
+	no_errors_to_servers(t, match);
 }
 
 /* For those whom this host is a gateway of, also by the address of a link. */
@@ -789,9 +806,10 @@ link_dns(struct text *t, const struct policy_nft *p)
 static void
 own_dns_zone(struct text *t, const struct policy_nft *p)
 {
+	text_add(t, "chain own_dns_zone {\n"
+		    "type filter hook output priority raw; policy accept;\n");
+	no_errors_to_servers(t, "");
 	text_add(t,
-	    "chain own_dns_zone {\n"
-	    "type filter hook output priority raw; policy accept;\n"
 	    "meta mark 0x%08x accept\n"
 	    "meta mark & 0x%08x == 0x%08x accept\n"
 	    "meta mark & 0x%08x == 0x%08x accept\n"
@@ -828,7 +846,11 @@ own_dns(struct text *t, const struct policy_nft *p, enum turn turn)
 	    (unsigned)MARK_CLASS_MASK, (unsigned)CLASS_DNS << MARK_CLASS_SHIFT);
 	/* Who has asked for the tunnel asks through it. */
 	match_tunnelled(t, p, true);
-	text_add(t, "accept\nip6 daddr fe80::/10 meta l4proto { tcp, udp } "
+	/* What lies in no zone of ours had a mark before connection tracking,
+	 * which somebody has taken away since (CONNMARK --restore-mark without
+	 * a mask): our own question, which would come back to us for ever. */
+	text_add(t, "accept\nudp sport != 53 udp dport 53 ct zone 0 drop\n"
+		    "ip6 daddr fe80::/10 meta l4proto { tcp, udp } "
 		    "th dport 53 goto link_dns\n");
 	redirect(t, "", p->dns_port);
 	text_add(t, "}\n");

@@ -30,10 +30,14 @@
 #include "core/text.h"
 #include "slots.h"
 
+/* Of a name at an address, with its zero: hostfw_elements() keeps as much. */
+#define POLICY_NFT_COMMENT_SIZE 101
+
 struct policy_nft_known {
 	uint16_t slot; /* number */
 	struct ip_addr addr;
-	char name[64]; /* one of its names, cut: the element's comment */
+	/* One of its names, cut: the element's comment. */
+	char name[POLICY_NFT_COMMENT_SIZE];
 };
 
 /* A link of this host with a link-local address, other than the tunnel's. */

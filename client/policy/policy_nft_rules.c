@@ -495,6 +495,12 @@ names_rule(struct emit *m, const struct slot *slot, uint8_t family)
 	if (!m->e.names || !begin(m, slot, family, NFT_ANY_PROTO))
 		return;
 	policy_nft_names_set(name, slot->number, family);
+	/* Lists of encrypted resolvers have names of this host's own one: plain
+	 * DNS to it goes on. */
+	if (policy_nft_rule(m->p, slot)->target == TARGET_BLOCK &&
+	    m->p->dns_port != 0)
+		text_add(&m->rules,
+		    "meta l4proto . th dport != { tcp . 53, udp . 53 } ");
 	text_add(&m->rules, "%s daddr @%s ", family_name(family), name);
 	decide(m, slot);
 }

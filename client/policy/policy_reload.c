@@ -5,6 +5,29 @@
 #include "io/clock.h"
 #include "policy_state.h"
 
+/* What bindings follow is kept for them. */
+static void
+let_go(struct policy *p, struct compiled *c)
+{
+	if (c != p->bound)
+		compiled_free(c);
+}
+
+/* Returns 0; UK_ENOMEM: all is as before. */
+static int
+follow(struct policy *p, struct compiled *c)
+{
+	struct compiled *before = p->bound;
+	int err = bindings_follow(p->bindings, c->matcher, c->slots);
+
+	if (err < 0)
+		return err;
+	p->bound = c;
+	if (before != p->now && before != p->next)
+		compiled_free(before);
+	return 0;
+}
+
 static void
 reloaded(struct policy *p, int err)
 {
@@ -13,7 +36,7 @@ reloaded(struct policy *p, int err)
 
 	p->done = NULL;
 	p->d = NULL;
-	compiled_free(p->next);
+	let_go(p, p->next);
 	p->next = NULL;
 	done(p->done_arg, err, d);
 	free(d);
@@ -23,6 +46,7 @@ reloaded(struct policy *p, int err)
 static void
 adopt(struct policy *p)
 {
+	struct ports_left *ports = p->ports_left;
 	struct compiled *old = p->now;
 	struct dns_policy policy;
 
@@ -33,8 +57,8 @@ adopt(struct policy *p)
 		dns_forward_follow(p->dns, &policy);
 		dns_caches_flush();
 	}
-	ports_left_close(p->ports_left);
 	p->ports_left = NULL;
+	ports_left_close(ports);
 	if (policy_open_ports(p, p->d) < 0)
 		log_diag(p->d);
 	p->loaded_s = clock_now().wall_ns / UK_NS_PER_S;
@@ -45,9 +69,9 @@ go_back(struct policy *p)
 {
 	const struct dns_policy policy = {p->now->rules, p->now->matcher};
 
-	/* Without memory names stay with next's rules, which then have to. */
-	if (bindings_follow(p->bindings, p->now->matcher, p->now->slots) < 0)
-		p->next = NULL;
+	/* Without memory names stay with next's rules until another file
+	 * holds. */
+	(void)follow(p, p->now);
 	/* It may have been opened for next. */
 	if (p->dns != NULL)
 		dns_forward_follow(p->dns, &policy);
@@ -59,8 +83,8 @@ on_put(void *arg, int err, const struct diag *d)
 {
 	struct policy *p = arg;
 
-	p->putting = false;
 	if (err == 0) {
+		bindings_told(p->bindings);
 		adopt(p);
 	} else {
 		diag_error(
@@ -82,8 +106,7 @@ put_next(struct policy *p)
 	if (err == 0 && p->ports == 0 && ports_left_has(p->next->rules))
 		err = policy_find_ports(p, p->d);
 	if (err == 0)
-		err = bindings_follow(
-		    p->bindings, p->next->matcher, p->next->slots);
+		err = follow(p, p->next);
 	if (err == 0)
 		err = policy_gather_known(p);
 	if (err < 0)
@@ -101,31 +124,45 @@ load_next(uv_work_t *w)
 }
 
 static void
+give_up(struct policy *p, int err)
+{
+	if (p->next != NULL)
+		go_back(p);
+	if (p->d->errors == 0)
+		diag_error(p->d, "%s", uk_strerror(err));
+	reloaded(p, err);
+}
+
+void
+policy_reload_goes_on(struct policy *p)
+{
+	int err;
+
+	if (p->loading || p->next == NULL || policy_kernel_is_busy(p->kernel))
+		return;
+	err = p->closing ? UK_EBUSY : put_next(p);
+	if (err < 0)
+		give_up(p, err);
+}
+
+static void
 loaded_next(uv_work_t *w, int status)
 {
 	struct policy *p = w->data;
 
 	(void)status; /* nobody cancels it */
 	p->loading = false;
-	if (p->err == 0 && (p->putting || p->closing))
-		p->err = UK_EBUSY;
 	if (p->err == 0)
-		p->err = put_next(p);
-	p->putting |= p->err == 0;
-	if (p->err == 0)
-		return;
-	if (p->next != NULL)
-		go_back(p);
-	if (p->d->errors == 0)
-		diag_error(p->d, "%s", uk_strerror(p->err));
-	reloaded(p, p->err);
+		policy_reload_goes_on(p);
+	else
+		give_up(p, p->err);
 }
 
 int
 policy_reload(struct policy *p,
     void (*done)(void *arg, int err, const struct diag *d), void *arg)
 {
-	if (p->done != NULL || p->putting || p->closing)
+	if (p->done != NULL || p->closing)
 		return UK_EBUSY;
 	p->d = malloc(sizeof(*p->d));
 	if (p->d == NULL)

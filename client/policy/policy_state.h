@@ -16,6 +16,16 @@
 
 #define POLICY_GATEWAYS_MAX 8
 
+/* Who uses addresses of tunnel!. */
+struct policy_use {
+	uv_work_t work;
+	bool busy;
+	uint64_t next_ns;
+	struct bindings *bindings;
+	struct ip_addr *addr; /* while busy the worker's */
+	size_t n;
+};
+
 struct policy {
 	struct policy_setup s;
 	struct compiled *now;
@@ -23,6 +33,8 @@ struct policy {
 	struct policy_kernel *kernel;
 	struct programs *programs; /* NULL: nobody has asked for one */
 	struct bindings *bindings;
+	struct compiled *bound; /* what bindings follow: now, but for want of
+				   memory */
 	/* From here on: since policy_start(). */
 	struct tunnel *tunnel;
 	struct mape *mape;
@@ -34,10 +46,12 @@ struct policy {
 	uint64_t turns; /* of the timer */
 	struct failover *peer;
 	size_t peers;
+	bool started;
 	bool live; /* as the kernel's table has it */
 	uv_work_t forget; /* has flows to itself */
 	bool to_forget, forgetting;
 	bool runs; /* `ukai run` has been asked for, maybe of an earlier run */
+	struct policy_use use;
 	/* What the tables were made of last. */
 	struct ip_addr dns_server[8]; /* [Interface] DNS */
 	size_t dns_servers;
@@ -48,7 +62,9 @@ struct policy {
 	size_t links;
 	struct policy_nft_known *known;
 	size_t knowns;
-	uint64_t lan_sent, lan_heard; /* questions of the LAN, at the last look */
+	uint64_t lan_sent,
+	    lan_heard; /* questions of the LAN, at the last look */
+	bool told_encrypted;
 	bool lan_deaf; /* a filter drops them on their way to the forwarder */
 	struct log_limit complaint;
 	struct watch *refused; /* tells dns of a change that failed */
@@ -56,12 +72,14 @@ struct policy {
 	/* A reload. */
 	uv_work_t work;
 	struct compiled *next;
-	bool loading, putting;
+	bool loading; /* next is the worker's */
 	bool closing; /* none begins any more */
 	int err;
 	struct diag *d;
 	void (*done)(void *arg, int err, const struct diag *d);
 	void *done_arg;
+	void (*looked)(void *arg); /* NULL: nobody waits */
+	void *looked_arg;
 };
 
 /* ---- policy_describe.c: what the tables are made of ---- */
@@ -83,8 +101,9 @@ const char *policy_name_end(const char *name, size_t size);
 int policy_gather_known(struct policy *p);
 void policy_describe(
     const struct policy *p, struct compiled *c, struct policy_nft *out);
-/* The guard of a killed run knows addresses of names: they are not asked for
- * again before somebody uses them. */
+/* The guard of a killed run knows addresses of names, and one that ended has
+ * left a file (names_kept.h): they are not asked for again before somebody uses
+ * them. Returns 0; UK_ENOMEM. */
 int policy_carry_over(struct policy *p);
 
 /* ---- policy_live.c: the relay is there, or is not ---- */
@@ -92,6 +111,21 @@ int policy_carry_over(struct policy *p);
 /* Once a turn: look whether some peer answers, ask where that is not known,
  * and let the kernel follow. */
 void policy_follow_peers(struct policy *p);
+/* No new flow takes the tunnel, and those that did end: by a reset at both ends
+ * where this host is one and they are of TCP; else with their next packet they
+ * are new ones. Nothing of them goes on by the line with the tunnel's address
+ * as its source. While the tables stand. */
+void policy_end_flows(struct policy *p);
+
+/* ---- policy_use.c ---- */
+
+/* Look, now and then, which addresses flows of tunnel! have: they are kept. */
+void policy_follow_use(struct policy *p);
+
+/* ---- policy_reload.c ---- */
+
+/* The tables can be changed again: a reload may have waited for that. */
+void policy_reload_goes_on(struct policy *p);
 
 /* ---- policy.c ---- */
 

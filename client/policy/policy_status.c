@@ -131,6 +131,8 @@ dns_json(const struct policy *p)
 	o = put(o, "refused_full", number(s.refused_full));
 	o = put(o, "timeouts", number(s.timeouts));
 	o = put(o, "malformed", number(s.malformed));
+	o = put(o, "encrypted", number(s.encrypted));
+	o = put(o, "encrypted_name", json_string(s.encrypted_name));
 	return put(o, "lan_blocked", json_boolean(p->lan_deaf));
 }
 

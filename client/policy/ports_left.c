@@ -126,10 +126,8 @@ ports_changes_add(struct ports_changes *w,
 	if (w->n == PORTS_CHANGES)
 		flush(w);
 	c = &w->item[w->n];
-	*c = (struct hostfw_change){.table = w->c->table,
-	    .set = w->set[w->n],
-	    .add = add,
-	    .key_len = PORTS_KEY_LEN};
+	*c = (struct hostfw_change){
+	    .set = w->set[w->n], .add = add, .key_len = PORTS_KEY_LEN};
 	store_be32(c->key, (uint32_t)(end >> 16));
 	store_be16(c->key + 4, (uint16_t)end);
 	set_of(w->set[w->n++], slot,
@@ -215,6 +213,12 @@ ports_left_again(struct ports_left *p)
 		ports_used_again(p->used);
 	else
 		ports_short_again(p->few);
+}
+
+bool
+ports_left_look(struct ports_left *p)
+{
+	return p->used != NULL && ports_used_look(p->used);
 }
 
 void

@@ -29,12 +29,11 @@ struct ports_left_conf {
 	const struct slots *slots;
 	uint32_t ports; /* budget of a protocol */
 	struct mape *mape; /* our own CE; NULL: none */
-	const char *table; /* name of the tunnel's, for apply; stays */
 	/* As in struct policy_nft; they stay. */
 	const struct ip_prefix *local, *network;
 	size_t locals, networks;
-	/* Make changes in the kernel; as hostfw_elements(). UK_EAGAIN: not now,
-	 * try at the next turn. */
+	/* Make changes in the tunnel's table, which they need not name; as
+	 * hostfw_elements(). UK_EAGAIN: not now, try at the next turn. */
 	int (*apply)(void *arg, const struct hostfw_change *c, size_t n);
 	/* Visit a set of that table; as hostfw_elements_each(). UK_EAGAIN
 	 * likewise. */
@@ -42,14 +41,16 @@ struct ports_left_conf {
 	    bool (*visit)(void *visit_arg, const uint8_t *key, size_t key_len,
 		const char *comment),
 	    void *visit_arg);
+	/* What ports_left_look() has asked for is there. */
+	void (*looked)(void *arg);
 	void *arg;
 };
 
 /* Does a policy need it? */
 bool ports_left_has(const struct rules *r);
 /* The kernel's table stands already, with empty sets. Flows that use ports
- * since before are found and put in, as far as there is room. rules, slots and
- * c are not needed after. Returns 0; UK_EPERM, UK_ESYS, UK_ENOMEM. */
+ * since before are looked for and put in, as far as there is room. rules, slots
+ * and c are not needed after. Returns 0; UK_EPERM, UK_ESYS, UK_ENOMEM. */
 int ports_left_open(
     struct ports_left **out, const struct ports_left_conf *c, struct diag *d);
 void ports_left_close(struct ports_left *p); /* NULL: no-op */
@@ -61,7 +62,10 @@ struct ports_left_stats {
 	uint32_t used_tcp, used_udp;
 	bool own_ce; /* then used_* are the CE's */
 };
-/* Behind somebody else's CE the kernel's flows are counted for it. */
+/* Behind somebody else's CE used_* are as of the last time that the kernel's
+ * flows were looked through. Have that done by a worker thread: looked of the
+ * conf is called then, or by ports_left_close(). False: nothing to wait for. */
+bool ports_left_look(struct ports_left *p);
 void ports_left_stats(const struct ports_left *p, struct ports_left_stats *out);
 
 #endif

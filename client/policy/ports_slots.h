@@ -73,6 +73,7 @@ int ports_used_open(struct ports_used **out, const struct ports_left_conf *c,
     const struct ports_slots *s, struct diag *d);
 void ports_used_close(struct ports_used *u);
 void ports_used_again(struct ports_used *u);
+bool ports_used_look(struct ports_used *u);
 void ports_used_count(const struct ports_used *u, uint32_t *tcp, uint32_t *udp);
 
 /* ports_short.c: with our own */

@@ -15,7 +15,7 @@
 
 /* Ends wait so long for each other. */
 #define PAUSE (50 * UK_NS_PER_MS)
-/* The kernel's walk over its flows takes at most a tenth of our time. */
+/* The kernel's walk over its flows takes at most a tenth of a processor. */
 #define WALK_SHARE 10
 /* What waits; more is looked for among all flows. */
 #define ENDED_MOST 4096
@@ -29,15 +29,22 @@
  * bits of the decision are 0. */
 #define LINE_MASK (UINT32_C(0xff000000) | (MARK_DECISION_MASK & ~MARK_NATIVE))
 
+struct walk;
+
 struct ports_used {
 	const struct ports_left_conf *c;
 	const struct ports_slots *slots;
-	struct flows *flows;
+	struct flows *flows; /* events */
 	struct watch *events, *timer;
 	struct ports_list ended; /* to be taken out */
+	struct ports_list out; /* taken out; what lives is put back */
+	struct walk *walk; /* NULL: none runs */
 	bool armed;
 	bool all; /* compare the sets with all flows */
+	bool stale; /* all came after the walk had begun */
 	bool was_full; /* flows use ports that a set had no room for */
+	bool looking; /* somebody waits for the walk's end */
+	uint32_t used_tcp, used_udp; /* as the last walk saw them */
 	struct log_limit complaint;
 };
 
@@ -113,10 +120,19 @@ uses_port(const struct ports_left_conf *c, const struct own *own,
 
 /* ---- all flows ---- */
 
+/* With hundreds of thousands of flows it takes half a second, in which no
+ * packet of the tunnel would go on: a worker thread does it, with all it needs
+ * of its own, and who began it may be gone when it ends. */
 struct walk {
-	const struct ports_left_conf *c;
+	uv_work_t work;
+	struct ports_used *owner; /* NULL: gone */
+	struct flows *flows;
+	struct ports_left_conf c; /* what uses_port() looks at */
 	struct own own;
-	struct ports_list *out;
+	struct ports_list live; /* the ends that use ports, in order */
+	uint64_t took_ns;
+	int err;
+	struct ip_prefix prefix[]; /* local, network */
 };
 
 static bool
@@ -125,22 +141,75 @@ on_flow(void *arg, const struct flow_entry *e)
 	struct walk *w = arg;
 	uint64_t end;
 
-	if (uses_port(w->c, &w->own, e, &end))
-		ports_list_add(w->out, end);
+	if (uses_port(&w->c, &w->own, e, &end))
+		ports_list_add(&w->live, end);
 	return true;
 }
 
-/* The ends that use ports now, in order. */
-static int
-walk(const struct ports_used *u, struct ports_list *out)
+static void
+walk(uv_work_t *work)
 {
-	struct walk w = {.c = u->c, .out = out};
-	int err;
+	struct walk *w = work->data;
+	uint64_t begin_ns = clock_now().mono_ns;
 
-	find_own(&w.own);
-	err = flows_each(u->flows, FAMILY_V4, 0, LINE_MASK, on_flow, &w);
-	ports_list_sort(out);
-	return err < 0 ? err : out->incomplete ? UK_ENOMEM : 0;
+	find_own(&w->own);
+	w->err = flows_each(w->flows, FAMILY_V4, 0, LINE_MASK, on_flow, w);
+	ports_list_sort(&w->live);
+	if (w->err == 0 && w->live.incomplete)
+		w->err = UK_ENOMEM;
+	w->took_ns = clock_now().mono_ns - begin_ns;
+}
+
+static void
+walk_free(struct walk *w)
+{
+	if (w == NULL)
+		return;
+	flows_close(w->flows);
+	ports_list_fini(&w->live);
+	free(w);
+}
+
+static struct walk *
+walk_new(const struct ports_left_conf *c)
+{
+	size_t n = c->locals + c->networks;
+	struct walk *w = calloc(1, sizeof(*w) + n * sizeof(w->prefix[0]));
+
+	if (w == NULL)
+		return NULL;
+	w->work.data = w;
+	w->live.most = ENDS_MOST;
+	for (size_t i = 0; i < n; i++)
+		w->prefix[i] =
+		    i < c->locals ? c->local[i] : c->network[i - c->locals];
+	w->c = (struct ports_left_conf){.local = w->prefix,
+	    .locals = c->locals,
+	    .network = w->prefix + c->locals,
+	    .networks = c->networks};
+	if (flows_open(&w->flows, NULL) == 0)
+		return w;
+	walk_free(w);
+	return NULL;
+}
+
+static void walked(uv_work_t *work, int status);
+
+static int
+begin_walk(struct ports_used *u)
+{
+	struct walk *w = walk_new(u->c);
+
+	if (w == NULL)
+		return UK_ENOMEM;
+	w->owner = u;
+	if (uv_queue_work(u->c->loop, &w->work, walk, walked) != 0) {
+		walk_free(w);
+		return UK_ENOMEM;
+	}
+	u->walk = w;
+	u->stale = false;
+	return 0;
 }
 
 /* ---- what has ended ---- */
@@ -155,33 +224,53 @@ change_all(
 }
 
 /* Another flow may have begun from the same end while its element went, and
- * found it there: so what still lives is looked for afterwards. For that
- * moment one port too many seems to be left. */
+ * found it there: so what still lives is looked for afterwards, and put back.
+ * For that moment one port too many seems to be left. */
 static int
 take_out(struct ports_used *u)
 {
-	struct ports_list live = {.most = ENDS_MOST};
 	struct ports_changes w = {.c = u->c};
+	struct ports_list empty = u->out;
 	int err;
 
 	ports_list_sort(&u->ended);
 	for (size_t i = 0; i < u->ended.n; i++)
 		change_all(u, &w, u->ended.item[i], false);
 	err = ports_changes_end(&w);
-	if (err == 0)
-		err = walk(u, &live);
-	for (size_t i = 0; i < u->ended.n && err == 0; i++)
-		if (ports_list_find(&live, u->ended.item[i]) != NULL)
-			change_all(u, &w, u->ended.item[i], true);
-	if (err == 0)
-		err = ports_changes_end(&w);
-	ports_list_fini(&live);
+	if (err < 0)
+		return err;
+	u->out = u->ended;
+	u->ended = empty;
+	return 0;
+}
+
+static int
+put_back(struct ports_used *u, const struct ports_list *live)
+{
+	struct ports_changes w = {.c = u->c};
+	int err;
+
+	for (size_t i = 0; i < u->out.n; i++)
+		if (ports_list_find(live, u->out.item[i]) != NULL)
+			change_all(u, &w, u->out.item[i], true);
+	err = ports_changes_end(&w);
 	if (err < 0)
 		return err;
 	u->was_full |= w.full;
 	u->all |= u->was_full;
-	u->ended.n = 0;
+	u->out.n = 0;
 	return 0;
+}
+
+/* What was taken out, and may live: once more. */
+static void
+take_out_again(struct ports_used *u)
+{
+	for (size_t i = 0; i < u->out.n; i++)
+		ports_list_add(&u->ended, u->out.item[i]);
+	u->out.n = 0;
+	u->all |= u->ended.incomplete;
+	u->ended.incomplete = false;
 }
 
 /* ---- sets against flows ---- */
@@ -231,19 +320,17 @@ compare_set(struct ports_used *u, const struct ports_list *live, uint16_t slot,
 }
 
 static int
-compare_all(struct ports_used *u)
+compare_all(struct ports_used *u, const struct ports_list *live)
 {
 	static const uint8_t protos[] = {IPPROTO_TCP, IPPROTO_UDP};
-	struct ports_list live = {.most = ENDS_MOST};
 	struct ports_changes w = {.c = u->c};
-	int err = walk(u, &live);
+	int err = 0;
 
 	for (size_t i = 0; i < 2 * u->slots->n && err == 0; i++)
 		err = compare_set(
-		    u, &live, u->slots->item[i / 2].number, protos[i % 2], &w);
+		    u, live, u->slots->item[i / 2].number, protos[i % 2], &w);
 	if (err == 0)
 		err = ports_changes_end(&w);
-	ports_list_fini(&live);
 	if (err < 0)
 		return err;
 	u->was_full = w.full;
@@ -264,27 +351,91 @@ arm(struct ports_used *u, uint64_t after_ns)
 	watch_after(u->timer, after_ns);
 }
 
+/* took_ns: the last walk. */
 static void
-work(void *arg)
+again(struct ports_used *u, int err, uint64_t took_ns)
 {
-	struct ports_used *u = arg;
-	uint64_t begin_ns = clock_now().mono_ns, took_ns;
-	int err = 0;
-
-	u->armed = false;
-	if (u->ended.n > 0)
-		err = take_out(u);
-	if (err == 0 && u->all)
-		err = compare_all(u);
-	took_ns = clock_now().mono_ns - begin_ns;
 	if (err < 0 && err != UK_EAGAIN) {
 		u->all = true;
-		log_limited(&u->complaint, begin_ns, LOG_WARN,
+		log_limited(&u->complaint, clock_now().mono_ns, LOG_WARN,
 		    "PORTS-LEFT cannot follow the ports: %s", uk_strerror(err));
 	}
 	if (err < 0 || u->ended.n > 0 || u->all)
 		arm(u, (err < 0 && err != UK_EAGAIN ? 20 : 1) * PAUSE +
 			   WALK_SHARE * took_ns);
+}
+
+static void
+work(void *arg)
+{
+	struct ports_used *u = arg;
+	int err = 0;
+
+	u->armed = false;
+	if (u->walk != NULL)
+		return;
+	if (u->ended.n > 0)
+		err = take_out(u);
+	if (err == 0)
+		err = begin_walk(u);
+	if (err < 0) {
+		take_out_again(u);
+		again(u, err, 0);
+	}
+}
+
+static void
+count(struct ports_used *u, const struct ports_list *live)
+{
+	u->used_tcp = u->used_udp = 0;
+	for (size_t i = 0; i < live->n; i++)
+		*(ports_end_proto(live->item[i]) == IPPROTO_TCP
+			? &u->used_tcp
+			: &u->used_udp) += 1;
+}
+
+static void
+tell_looked(struct ports_used *u)
+{
+	bool looking = u->looking;
+
+	u->looking = false;
+	if (looking)
+		u->c->looked(u->c->arg);
+}
+
+static void
+walked(uv_work_t *work, int status)
+{
+	struct walk *w = work->data;
+	struct ports_used *u = w->owner;
+	uint64_t took_ns = w->took_ns;
+	int err = w->err;
+
+	(void)status; /* nobody cancels it */
+	if (u == NULL) {
+		walk_free(w);
+		return;
+	}
+	u->walk = NULL;
+	if (err == 0)
+		count(u, &w->live);
+	if (err == 0)
+		err = put_back(u, &w->live);
+	if (err == 0 && u->all && !u->stale)
+		err = compare_all(u, &w->live);
+	walk_free(w);
+	take_out_again(u);
+	again(u, err, took_ns);
+	tell_looked(u);
+}
+
+/* What a walk has read that runs already says nothing of it. */
+static void
+look_at_all(struct ports_used *u)
+{
+	u->all = true;
+	u->stale = true;
 }
 
 static void
@@ -301,12 +452,12 @@ on_events(void *arg)
 			ports_list_add(&u->ended, end);
 	}
 	if (err != 0 && err != UK_EAGAIN)
-		u->all = true; /* UK_ELIMIT: some were lost */
+		look_at_all(u); /* UK_ELIMIT: some were lost */
 	if (u->ended.incomplete) {
 		u->ended.incomplete = false;
-		u->all = true;
+		look_at_all(u);
 	}
-	if (u->ended.n > 0 || u->all)
+	if (u->walk == NULL && (u->ended.n > 0 || u->all))
 		arm(u, PAUSE);
 }
 
@@ -338,7 +489,7 @@ ports_used_open(struct ports_used **out, const struct ports_left_conf *c,
 		return UK_ENOMEM;
 	u->c = c;
 	u->slots = s;
-	u->ended.most = ENDED_MOST;
+	u->ended.most = u->out.most = ENDED_MOST;
 	err = watch_flows(u, d);
 	if (err < 0) {
 		ports_used_close(u);
@@ -354,29 +505,36 @@ ports_used_close(struct ports_used *u)
 {
 	if (u == NULL)
 		return;
+	if (u->walk != NULL)
+		u->walk->owner = NULL;
 	watch_close(u->timer);
 	watch_close(u->events);
 	flows_close(u->flows);
 	ports_list_fini(&u->ended);
+	ports_list_fini(&u->out);
+	tell_looked(u);
 	free(u);
 }
 
 void
 ports_used_again(struct ports_used *u)
 {
-	u->all = true;
+	look_at_all(u);
 	work(u);
+}
+
+bool
+ports_used_look(struct ports_used *u)
+{
+	if (u->walk == NULL && begin_walk(u) < 0)
+		return false;
+	u->looking = true;
+	return true;
 }
 
 void
 ports_used_count(const struct ports_used *u, uint32_t *tcp, uint32_t *udp)
 {
-	struct ports_list live = {.most = ENDS_MOST};
-
-	*tcp = *udp = 0;
-	(void)walk(u, &live);
-	for (size_t i = 0; i < live.n; i++)
-		*(ports_end_proto(live.item[i]) == IPPROTO_TCP ? tcp : udp) +=
-		    1;
-	ports_list_fini(&live);
+	*tcp = u->used_tcp;
+	*udp = u->used_udp;
 }

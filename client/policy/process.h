@@ -38,6 +38,11 @@ void process_args(struct process *p, const char *text, size_t len);
 /* Returns 0; -1: it is not there (any more). */
 int process_read(struct process *p, int pid);
 
+/* Since when it runs, in clock ticks since the boot; of the text as in
+ * /proc/PID/stat. Returns 0; -1: it says no such thing. Pure. */
+int process_parse_start(uint64_t *start, const char *text);
+int process_start(uint64_t *start, int pid); /* -1: it is not there */
+
 /* A network namespace. Returns false: unknown (it may have ended). */
 struct process_netns {
 	uint64_t dev, ino;

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/value.h"
+
 #define COMM_LEN (PROCESS_COMM_MAX - 1)
 
 enum process_match
@@ -109,6 +111,38 @@ process_read(struct process *p, int pid)
 	if (n > 0)
 		process_args(p, text, (size_t)n);
 	return 0;
+}
+
+/* proc_pid_stat(5): the 22nd; the second is the name, in brackets, which may
+ * have brackets and blanks in it. */
+int
+process_parse_start(uint64_t *start, const char *text)
+{
+	const char *at = strrchr(text, ')');
+
+	if (at == NULL)
+		return -1;
+	for (int field = 2; field < 22; field++) {
+		at = strchr(at + 1, ' ');
+		if (at == NULL)
+			return -1;
+	}
+	return value_parse_u64(
+		   start, at + 1, strcspn(at + 1, " \n"), UINT64_MAX, false) < 0
+		   ? -1
+		   : 0;
+}
+
+int
+process_start(uint64_t *start, int pid)
+{
+	char text[1024];
+	ssize_t n = read_proc(pid, "stat", text, sizeof(text) - 1);
+
+	if (n <= 0)
+		return -1;
+	text[n] = '\0';
+	return process_parse_start(start, text);
 }
 
 bool

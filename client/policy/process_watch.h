@@ -1,8 +1,9 @@
 /* process_watch: tells when a process begins to be called something: it was
- * started, or has named itself anew. By the kernel's process connector, which
- * tells at once, but the initial network and process namespaces only (from
- * another network namespace it is asked in that one, if we may); else by
- * looking at all of them four times a second. Linux. On the loop's thread. */
+ * started, or, up to a quarter of a second later, has named itself anew. By the
+ * kernel's process connector, which tells at once, but the initial network and
+ * process namespaces only (from another network namespace it is asked in that
+ * one, if we may); else by looking at all of them four times a second. Linux.
+ * On the loop's thread. */
 #ifndef UKAI_POLICY_PROCESS_WATCH_H
 #define UKAI_POLICY_PROCESS_WATCH_H
 

@@ -54,6 +54,18 @@ program_classes_find(const struct program_classes *c, const char *name)
 	return c->of[class].active ? class : CLASS_NONE;
 }
 
+unsigned
+program_classes_cut(const struct program_classes *c, const char *name)
+{
+	if (strlen(name) < PROGRAM_CUT)
+		return CLASS_NONE;
+	for (unsigned i = 1; i <= CLASS_PROGRAM_MAX; i++)
+		if (c->of[i].active && c->of[i].closed &&
+		    strncmp(c->of[i].name, name, PROGRAM_CUT) == 0)
+			return i;
+	return CLASS_NONE;
+}
+
 static int
 copy(struct program_classes *to, const struct program_classes *from)
 {
@@ -68,9 +80,20 @@ copy(struct program_classes *to, const struct program_classes *from)
 	return 0;
 }
 
+/* Tailscale gives its sockets and packets marks that read as these: they are
+ * taken last. */
+static bool
+is_marked_by_others(unsigned class)
+{
+	return class == 4 || class == 8;
+}
+
 static unsigned
 number_for_new(const struct program_classes *c)
 {
+	for (unsigned i = 1; i <= CLASS_PROGRAM_MAX; i++)
+		if (c->of[i].name == NULL && !is_marked_by_others(i))
+			return i;
 	for (unsigned i = 1; i <= CLASS_PROGRAM_MAX; i++)
 		if (c->of[i].name == NULL)
 			return i;
@@ -81,35 +104,41 @@ number_for_new(const struct program_classes *c)
 }
 
 static int
-give_number(struct program_classes *c, const char *name)
+give_number(struct program_classes *c, const struct program_name *name)
 {
 	unsigned class = number_for_new(c);
 	char *own;
 
 	if (class == CLASS_NONE)
 		return UK_ELIMIT;
-	own = strdup(name);
+	own = strdup(name->name);
 	if (own == NULL)
 		return UK_ENOMEM;
 	free(c->of[class].name);
-	c->of[class] = (struct program_class){own, true, false};
+	c->of[class] = (struct program_class){
+	    .name = own, .active = true, .closed = name->closed};
 	return 0;
 }
 
 int
 program_classes_follow(struct program_classes *to,
-    const struct program_classes *from, const char *const *name, size_t n)
+    const struct program_classes *from, const struct program_name *name,
+    size_t n)
 {
 	int r;
 
 	program_classes_init(to);
 	r = copy(to, from);
-	for (size_t i = 0; r == 0 && i < n; i++)
-		to->of[known(to, name[i])].active = true;
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		struct program_class *c = &to->of[known(to, name[i].name)];
+
+		c->closed = name[i].closed;
+		c->active = true;
+	}
 	to->of[CLASS_NONE].active = false;
 	for (size_t i = 0; r == 0 && i < n; i++)
-		if (known(to, name[i]) == CLASS_NONE)
-			r = give_number(to, name[i]);
+		if (known(to, name[i].name) == CLASS_NONE)
+			r = give_number(to, &name[i]);
 	if (r < 0)
 		program_classes_fini(to);
 	return r;

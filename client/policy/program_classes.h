@@ -7,9 +7,17 @@
 
 #include "mark.h"
 
+/* A program that rules name. */
+struct program_name {
+	const char *name;
+	bool closed; /* nothing of it may leave outside the tunnel, by any of
+			these rules: what may be it is better taken for it */
+};
+
 struct program_class {
 	char *name; /* NULL: this number was never given away */
 	bool active; /* rules name it */
+	bool closed;
 	bool recorded; /* the caller has written the pair down */
 };
 
@@ -31,11 +39,18 @@ int program_classes_note(
  * recorded. Names may be there twice. from does not change. Returns 0;
  * UK_ELIMIT: too many names; UK_ENOMEM; then to is empty. */
 int program_classes_follow(struct program_classes *to,
-    const struct program_classes *from, const char *const *name, size_t n);
+    const struct program_classes *from, const struct program_name *name,
+    size_t n);
 
 /* CLASS_NONE: no rule names it. */
 unsigned program_classes_find(
     const struct program_classes *c, const char *name);
+
+/* Of a name, or of what the kernel has of it, which is its first
+ * PROGRAM_CUT bytes: the class of a closed one that begins so and is at least
+ * so long. */
+#define PROGRAM_CUT 15
+unsigned program_classes_cut(const struct program_classes *c, const char *name);
 
 /* Folders of a class are called "ukai-TUNNEL-NETNS-CLASS": there may be tunnels
  * of one name in several network namespaces, and all share the cgroups. netns:

@@ -3,14 +3,17 @@
  * BPF program of ours at socket creation; nothing is compiled at run time.
  *
  * Two ways, because neither is enough:
- *   - by the name of the thread that makes the socket (its "comm"), at the
- *     root of the cgroup tree: holds from the program's first socket on. For
- *     names of at most 14 bytes: of longer ones the kernel has only a part;
+ *   - by name, at the root of the cgroup tree: that of the thread that makes
+ *     the socket (its "comm"), of its process and that one's file, and of the
+ *     processes that started it. Holds from the program's first socket on. Of
+ *     a script's name of more than 14 bytes the kernel has only a part; until
+ *     we have read the rest, what begins so is taken for it where the rules
+ *     refuse (program_name.closed);
  *   - by cgroup: a program is moved, when it starts or is found running, into
  *     a folder below the one it is in, where its limits still hold and its
  *     service manager still finds it; its children are born there. That is
- *     about a millisecond after its start; what a child of it does before has
- *     no class.
+ *     about a millisecond after its start. So its children are known still
+ *     when it has ended, or when it has become another program (exec).
  * A program's own name counts for more than its parent's, `ukai run` for more
  * than both. Sockets that exist already keep the mark they have. Only programs
  * in the network namespace of the caller of programs_open() are concerned.
@@ -29,6 +32,7 @@
 
 #include "host/undo.h"
 #include "mark.h"
+#include "program_classes.h"
 
 struct programs;
 
@@ -36,7 +40,7 @@ struct programs_conf {
 	uv_loop_t *loop;
 	const char *name; /* of the tunnel */
 	struct undo *undo; /* must stay as long as the object */
-	const char *const *program; /* names, copied */
+	const struct program_name *program; /* copied */
 	size_t n; /* at most CLASS_PROGRAM_MAX different ones */
 };
 
@@ -48,8 +52,8 @@ int programs_open(
     struct programs **out, const struct programs_conf *c, struct diag *d);
 /* Other names from now on. Those that were there keep their classes. On
  * failure the old ones hold. */
-int programs_follow(
-    struct programs *p, const char *const *program, size_t n, struct diag *d);
+int programs_follow(struct programs *p, const struct program_name *program,
+    size_t n, struct diag *d);
 /* Everything is taken back: processes go to the cgroups they came from. */
 void programs_close(struct programs *p); /* NULL: no-op */
 /* Everything stays, as after kill -9. */

@@ -9,6 +9,7 @@
 #include "host/cgroup.h"
 #include "host/os_err.h"
 #include "host/undo_cgroup.h"
+#include "io/clock.h"
 #include "io/log.h"
 #include "io/watch.h"
 #include "process.h"
@@ -37,12 +38,15 @@ struct programs {
 	char prefix[PROGRAM_FOLDER_MAX]; /* of our folders' names */
 	struct process_netns netns;
 	struct program_classes classes;
-	int map, by_name; /* -1: this kernel cannot */
+	struct sock_class_maps maps;
+	int by_name; /* -1: this kernel cannot */
+	bool by_family; /* and it tells long names, and children */
 	uint32_t by_name_id; /* 0: not attached */
 	int prog[CLASS_RUN + 1]; /* of each class; -1: not loaded yet */
 	uint32_t unmoved[CLASS_RUN + 1];
 	bool run_recorded[2]; /* CLASS_RUN_SOFT, CLASS_RUN */
 	bool has_leftovers; /* a killed one's, not taken over yet */
+	struct log_limit full; /* of folders */
 	struct folder *folder;
 	size_t folders;
 	struct process_watch *watch;
@@ -168,18 +172,15 @@ is_here(const struct programs *p, int pid)
 }
 
 static unsigned
-class_by_names(const struct programs *p, int pid)
+class_of(const struct programs *p, const struct process *who)
 {
 	enum process_match best = PROCESS_NO, m;
 	unsigned class = CLASS_NONE;
-	struct process who;
 
-	if (process_read(&who, pid) < 0)
-		return CLASS_NONE;
 	for (unsigned i = 1; i <= CLASS_PROGRAM_MAX; i++) {
 		if (!p->classes.of[i].active)
 			continue;
-		m = process_match(&who, p->classes.of[i].name);
+		m = process_match(who, p->classes.of[i].name);
 		if (m > best) {
 			best = m;
 			class = i;
@@ -250,8 +251,11 @@ struct family {
 static bool
 is_another(const struct programs *p, int pid, unsigned class)
 {
-	unsigned own = class_by_names(p, pid);
+	struct process who;
+	unsigned own = CLASS_NONE;
 
+	if (process_read(&who, pid) == 0)
+		own = class_of(p, &who);
 	return class <= CLASS_PROGRAM_MAX && own != CLASS_NONE && own != class;
 }
 
@@ -285,13 +289,41 @@ join(struct programs *p, int pid, unsigned class)
 	return r;
 }
 
+/* Until this, the kernel takes what begins like a name for it. */
+static void
+judge(struct programs *p, const struct process *who, int pid, bool otherwise)
+{
+	uint64_t start;
+
+	if (p->by_family &&
+	    program_classes_cut(&p->classes, who->comm) != CLASS_NONE &&
+	    process_start(&start, pid) == 0)
+		(void)sock_class_bpf_judge(&p->maps, pid, start, otherwise);
+}
+
+static void
+count_unmoved(struct programs *p, unsigned class, int why)
+{
+	p->unmoved[class]++;
+	if (why == -ENOSPC)
+		log_limited(&p->full, clock_now().mono_ns, LOG_WARN,
+		    "programs that rules name run in more than %d cgroups: "
+		    "what further ones leave behind when they end has no class",
+		    FOLDERS_MAX);
+}
+
 static void
 on_process(void *arg, int pid)
 {
 	struct programs *p = arg;
-	unsigned class = class_by_names(p, pid);
+	struct process who;
+	unsigned class;
 	int r;
 
+	if (process_read(&who, pid) < 0)
+		return;
+	class = class_of(p, &who);
+	judge(p, &who, pid, class == CLASS_NONE);
 	if (class == CLASS_NONE)
 		return;
 	errno = 0;
@@ -302,7 +334,7 @@ on_process(void *arg, int pid)
 	}
 	r = join(p, pid, class);
 	if (r < 0 && r != -ESRCH && r != -ENOENT)
-		p->unmoved[class]++;
+		count_unmoved(p, class, r);
 }
 
 /* ---- names ---- */
@@ -327,6 +359,23 @@ record(struct programs *p, struct program_classes *next, struct diag *d)
 	return r;
 }
 
+/* What begins like one of these, as far as the rules now want it. */
+static int
+set_cut(struct programs *p, const struct program_classes *of,
+    const struct program_classes *now)
+{
+	int r = 0;
+
+	for (unsigned i = 1; r == 0 && i <= CLASS_PROGRAM_MAX; i++) {
+		const struct program_class *c = &of->of[i];
+
+		if (c->active && strlen(c->name) > SOCK_CLASS_COMM_MAX)
+			r = sock_class_bpf_set_cut(&p->maps, c->name,
+			    program_classes_cut(now, c->name));
+	}
+	return r;
+}
+
 /* Make the kernel's map as wanted; before: what it is. */
 static int
 set_map(struct programs *p, const struct program_classes *before,
@@ -335,16 +384,16 @@ set_map(struct programs *p, const struct program_classes *before,
 	int r = 0;
 
 	for (unsigned i = 1; r == 0 && i <= CLASS_PROGRAM_MAX; i++)
-		if (c->of[i].active &&
-		    strlen(c->of[i].name) <= SOCK_CLASS_NAME_MAX)
-			r = sock_class_bpf_set(p->map, c->of[i].name, i);
+		if (c->of[i].active)
+			r = sock_class_bpf_set(&p->maps, c->of[i].name, i);
+	if (r == 0)
+		r = set_cut(p, c, c);
 	for (unsigned i = 1; r == 0 && i <= CLASS_PROGRAM_MAX; i++)
 		if (before->of[i].active &&
-		    strlen(before->of[i].name) <= SOCK_CLASS_NAME_MAX &&
 		    program_classes_find(c, before->of[i].name) == CLASS_NONE)
 			r = sock_class_bpf_set(
-			    p->map, before->of[i].name, CLASS_NONE);
-	return r;
+			    &p->maps, before->of[i].name, CLASS_NONE);
+	return r < 0 ? r : set_cut(p, before, c);
 }
 
 static int
@@ -386,7 +435,7 @@ watch_processes(struct programs *p, size_t n, struct diag *d)
 	r = process_watch_open(&p->watch, p->loop, on_process, p);
 	if (r == UK_ESYS)
 		diag_error(d, "cannot look at what runs: %s", strerror(errno));
-	if (r == 0 && !process_watch_is_told(p->watch))
+	if (r == 0 && !p->by_family && !process_watch_is_told(p->watch))
 		diag_warn(d, "the kernel does not tell us which programs start "
 			     "(a container?): those whose names have more than "
 			     "14 letters, and children, are found up to a "
@@ -413,8 +462,8 @@ take_over_records(struct program_classes *to, struct program_classes *from)
 }
 
 int
-programs_follow(
-    struct programs *p, const char *const *program, size_t n, struct diag *d)
+programs_follow(struct programs *p, const struct program_name *program,
+    size_t n, struct diag *d)
 {
 	struct program_classes next, old = p->classes;
 	int r = program_classes_follow(&next, &p->classes, program, n);
@@ -522,18 +571,37 @@ tell_no_bpf(int r, struct diag *d)
 }
 
 static int
+load_names(struct programs *p, struct diag *d)
+{
+	int why;
+
+	p->by_name = sock_class_bpf_load_names(&p->maps);
+	p->by_family = p->by_name >= 0;
+	if (p->by_family)
+		return 0;
+	why = p->by_name;
+	p->by_name = sock_class_bpf_load_comm(&p->maps);
+	if (p->by_name < 0)
+		return p->by_name;
+	diag_warn(d,
+	    "this kernel does not show us what a program's file and parents "
+	    "are (%s; CONFIG_DEBUG_INFO_BTF=y is wanted, and no lockdown for "
+	    "confidentiality): those whose names have more than 14 letters, "
+	    "and children, follow no rule about programs in their first moment",
+	    strerror(-why));
+	return 0;
+}
+
+static int
 load(struct programs *p, struct diag *d)
 {
 	int r = load_class(p, CLASS_RUN);
 
 	if (r < 0)
 		return tell_no_bpf(r, d);
-	p->map = sock_class_bpf_map();
-	r = p->map;
-	if (r >= 0) {
-		p->by_name = sock_class_bpf_load_names(p->map);
-		r = p->by_name;
-	}
+	r = sock_class_bpf_open(&p->maps);
+	if (r == 0)
+		r = load_names(p, d);
 	if (r < 0)
 		diag_warn(d,
 		    "programs are not told by their names at once (%s; Linux "
@@ -583,7 +651,7 @@ programs_new(const struct programs_conf *c)
 	p->undo = c->undo;
 	UK_ASSERT(strlen(c->name) < sizeof(p->tunnel));
 	memcpy(p->tunnel, c->name, strlen(c->name));
-	p->root = p->map = p->by_name = -1;
+	p->root = p->by_name = p->maps.names = p->maps.judged = -1;
 	for (unsigned i = 0; i <= CLASS_RUN; i++)
 		p->prog[i] = -1;
 	program_classes_init(&p->classes);
@@ -609,7 +677,8 @@ programs_free(struct programs *p)
 	for (unsigned i = 0; i <= CLASS_RUN; i++)
 		close_fd(p->prog[i]);
 	close_fd(p->by_name);
-	close_fd(p->map);
+	close_fd(p->maps.names);
+	close_fd(p->maps.judged);
 	close_fd(p->root);
 	free(p);
 }

@@ -13,8 +13,9 @@
 void
 rule_list_count(struct rule_list_state *l, struct rule_list_tally *t)
 {
-	if (t->n++ == 0)
-		t->first = l->line;
+	if (t->n < RULE_LIST_TOLD)
+		t->line[t->n] = l->line;
+	t->n++;
 }
 
 /* ---- messages ---- */
@@ -23,6 +24,7 @@ int
 rule_list_wrong(
     struct rule_list_state *l, const struct conf_span *at, const char *fmt, ...)
 {
+	const char *encoding = rules_text_encoding(at);
 	char text[DIAG_TEXT];
 	va_list ap;
 
@@ -35,23 +37,41 @@ rule_list_wrong(
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	if (encoding != NULL)
+		snprintf(text, sizeof(text),
+		    "this is not UTF-8; maybe iconv -f %s -t UTF-8 makes it so",
+		    encoding);
 	diag_add(l->l->d, DIAG_ERROR, l->l->at->line, l->l->at->column,
 	    "%s:%u:%u: %s", l->l->path, at->line, at->column, text);
 	return 0;
+}
+
+/* "3"; "3, 5, 8 and 20 more" */
+static void
+show_lines(char *to, size_t room, const struct rule_list_tally *t)
+{
+	uint32_t told = t->n < RULE_LIST_TOLD ? t->n : RULE_LIST_TOLD;
+	size_t len = 0;
+
+	for (uint32_t i = 0; i < told; i++)
+		len += (size_t)snprintf(to + len, room - len, "%s%u",
+		    i > 0 ? ", " : "", t->line[i]);
+	if (t->n > told)
+		snprintf(to + len, room - len, " and %u more", t->n - told);
 }
 
 static void
 warn(const struct rule_list_state *l, const struct rule_list_tally *t,
     const char *text)
 {
-	char others[32] = "";
+	/* Four numbers of ten digits, and what is between. */
+	char lines[64];
 
 	if (t->n == 0)
 		return;
-	if (t->n > 1)
-		snprintf(others, sizeof(others), " and %u more", t->n - 1);
+	show_lines(lines, sizeof(lines), t);
 	diag_add(l->l->d, DIAG_WARNING, l->l->at->line, l->l->at->column,
-	    "%s: line %u%s: %s", l->l->path, t->first, others, text);
+	    "%s: line%s %s: %s", l->l->path, t->n > 1 ? "s" : "", lines, text);
 }
 
 static void
@@ -62,8 +82,9 @@ warn_foreign(const struct rule_list_state *l)
 	for (int i = 0; i < RULES_FOREIGN_MAX; i++) {
 		if (l->foreign[i].n == 0)
 			continue;
-		snprintf(text, sizeof(text), "left out, as %s is not known",
-		    rules_foreign(i)->name);
+		snprintf(text, sizeof(text),
+		    "left out, as %s is not known (%s)", rules_foreign(i)->name,
+		    rules_foreign(i)->instead);
 		warn(l, &l->foreign[i], text);
 	}
 }
@@ -80,7 +101,9 @@ warn_all(const struct rule_list_state *l)
 	    l, &l->addresses, "addresses where names belong; taken as IP-CIDR");
 	warn(l, &l->elsewhere, "left out, as it is for another system");
 	warn(l, &l->defaults, "left out: a list has no DEFAULT");
-	warn(l, &l->exceptions, "left out: a list has no exceptions (\"@@\")");
+	warn(l, &l->exceptions,
+	    "left out: a list has no exceptions; what they name needs a rule "
+	    "above this one");
 	warn(l, &l->parts,
 	    "left out: of adblock rules only those about a whole name "
 	    "(\"||NAME^\") can be followed");
@@ -89,6 +112,9 @@ warn_all(const struct rule_list_state *l)
 	    "only");
 	warn(l, &l->regexps,
 	    "left out: there are no regular expressions (\"regexp:\")");
+	warn(l, &l->records,
+	    "left out: of a zone file only names with CNAME, A or AAAA can be "
+	    "followed");
 	warn_foreign(l);
 }
 
@@ -118,6 +144,8 @@ look_at_kind(struct rule_list_state *l, const char *text, size_t len)
 
 	for (size_t i = 0; i < ARRAY_LEN(v2fly); i++)
 		l->v2fly = l->v2fly || has_line(text, len, v2fly[i]);
+	l->zone = has_line(text, len, "$TTL") || has_line(text, len, "@ ") ||
+		  has_line(text, len, "@\t") || has_line(text, len, "$ORIGIN");
 	l->web = has_line(text, len < 512 ? len : 512, "[Adblock");
 	l->adblock = l->web || has_line(text, len, "||");
 }
@@ -164,14 +192,15 @@ check_end(const struct rule_list_state *l, uint32_t meant)
 	return 0;
 }
 
-/* Not an entry, and neither wrong. */
+/* Not an entry, and neither wrong; the last one is unbound's. */
 static bool
 is_frame(const struct conf_span *s)
 {
 	return s->len == 0 || s->s[0] == '!' ||
 	       rules_text_begins(s, "[Adblock") ||
 	       rules_text_begins(s, "[AutoProxy") ||
-	       conf_span_is(s, "payload:") || rules_text_begins(s, "---");
+	       conf_span_is(s, "payload:") || rules_text_begins(s, "---") ||
+	       conf_span_is(s, "server:");
 }
 
 /* Take "- 'x'" down to x. */

@@ -10,13 +10,19 @@
  *   0.0.0.0 example.com                hosts files: these names
  *   domain:x, full:x, keyword:x        v2fly; attributes (@x) are ignored
  *   ||example.com^                     adblock
+ *   192.0.2.0/24,JP,...                geofeeds (RFC 8805): the prefix
  *   server=/example.com/...            dnsmasq, also address=, local=, ipset=,
- *                                      nftset=; AdGuard Home's [/.../]
+ *                                      nftset=; smartdns's address /.../,
+ *                                      AdGuard Home's [/.../]
+ *   local-zone: "example.com" ...      unbound; local-data: this name alone
+ *   example.com CNAME .                response policy zones
  *   add x 192.0.2.0/24                 ipset; RouterOS's add address=
  *
- * Two things depend on the whole file: where there is a line of v2fly's, a bare
- * name is meant with all below it; where there is one with "||", lines that we
- * cannot follow are what such filters are full of, and are left out.
+ * Three things depend on the whole file: where there is a line of v2fly's, a
+ * bare name is meant with all below it; where there is one with "||", lines
+ * that we cannot follow are what such filters are full of, and are left out;
+ * where there is one with "$TTL", "$ORIGIN" or "@ ", all of them are a zone's
+ * records.
  *
  * Pure. */
 #ifndef UKAI_POLICY_RULE_LIST_H

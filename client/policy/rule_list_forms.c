@@ -14,9 +14,8 @@ has(const struct conf_span *s, char c)
 	return s->len > 0 && memchr(s->s, c, s->len) != NULL;
 }
 
-/* The next word up to one of these characters, or the end. */
-static struct conf_span
-cut_word(struct conf_span *rest, const char *ends)
+struct conf_span
+rule_list_word(struct conf_span *rest, const char *ends)
 {
 	struct conf_span word = *rest;
 
@@ -27,6 +26,12 @@ cut_word(struct conf_span *rest, const char *ends)
 		word.len++;
 	rules_text_skip(rest, word.len);
 	return word;
+}
+
+static bool
+is_letter(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
 /* Digits and dots, or hexadecimal and colons, with a length or without. */
@@ -83,9 +88,9 @@ is_pattern(const struct conf_span *v)
 	return (has(v, '*') || has(v, '?')) && !has(v, '/');
 }
 
-/* Public lists have addresses among their names, and patterns. */
-static int
-add_name(struct rule_list_state *l, enum rule_type t, const struct conf_span *v)
+int
+rule_list_name(
+    struct rule_list_state *l, enum rule_type t, const struct conf_span *v)
 {
 	struct conf_span name = *v;
 	struct ip_ifaddr a;
@@ -121,17 +126,24 @@ wrong_type(struct rule_list_state *l, const struct conf_span *w)
 	    CONF_WORD(w), RULES_NEAR(near));
 }
 
-static void
-look_at_tail(struct rule_list_state *l, struct conf_span *rest)
+/* What is behind the value. Mihomo's "src" makes the address the source's:
+ * returns whether it is there. */
+static bool
+look_at_tail(
+    struct rule_list_state *l, enum rule_type t, struct conf_span *rest)
 {
+	bool source = false, ignored = false;
 	struct conf_span item;
 
 	while (conf_span_item(rest, &item)) {
-		if (item.len == 0 || rules_word_option(&item))
-			continue;
-		rule_list_count(l, &l->tails);
-		return;
+		if (t == RULE_IP_CIDR && conf_span_is(&item, "src"))
+			source = true;
+		else if (item.len > 0 && !rules_word_option(&item))
+			ignored = true;
 	}
+	if (ignored)
+		rule_list_count(l, &l->tails);
+	return source;
 }
 
 /* Mihomo has several of them, with "/" between. */
@@ -143,7 +155,7 @@ add_ports(
 	int err;
 
 	do {
-		struct conf_span one = cut_word(&rest, "/");
+		struct conf_span one = rule_list_word(&rest, "/");
 
 		rules_text_trim(&one);
 		err = add(l, t, &one);
@@ -160,8 +172,19 @@ add_typed(
 		return add_ports(l, t, v);
 	if (t == RULE_DOMAIN || t == RULE_DOMAIN_SUFFIX ||
 	    t == RULE_DOMAIN_KEYWORD)
-		return add_name(l, t, v);
+		return rule_list_name(l, t, v);
 	return add(l, t, v);
+}
+
+/* RFC 8805 section 2: "192.0.2.0/24,JP,JP-13,Tokyo,". */
+static bool
+is_geofeed(const struct conf_span *s)
+{
+	struct conf_span rest = *s, country;
+
+	conf_span_item(&rest, &country);
+	return conf_span_item(&rest, &country) && country.len == 2 &&
+	       is_letter(country.s[0]) && is_letter(country.s[1]);
 }
 
 /* "192.0.2.0/24," or several, with commas between. */
@@ -171,6 +194,10 @@ take_addresses(struct rule_list_state *l, const struct conf_span *s)
 	struct conf_span rest = *s, item;
 	int err = 0;
 
+	if (is_geofeed(s)) {
+		conf_span_item(&rest, &item);
+		return add(l, RULE_IP_CIDR, &item);
+	}
 	while (err == 0 && conf_span_item(&rest, &item)) {
 		if (item.len > 0)
 			err = add(l, RULE_IP_CIDR, &item);
@@ -183,7 +210,6 @@ take_classical(struct rule_list_state *l, const struct conf_span *s)
 {
 	struct conf_span rest = *s, type, value;
 	enum rule_type t;
-	int err;
 
 	conf_span_item(&rest, &type);
 	if (is_address(&type))
@@ -202,9 +228,9 @@ take_classical(struct rule_list_state *l, const struct conf_span *s)
 		return 0;
 	}
 	conf_span_item(&rest, &value);
-	err = add_typed(l, t, &value);
-	look_at_tail(l, &rest);
-	return err;
+	if (look_at_tail(l, t, &rest))
+		t = RULE_SRC_IP_CIDR;
+	return add_typed(l, t, &value);
 }
 
 /* ---- hosts(5) ---- */
@@ -258,18 +284,18 @@ wrong_words(struct rule_list_state *l, const struct conf_span *s,
 static int
 take_hosts(struct rule_list_state *l, const struct conf_span *s)
 {
-	struct conf_span rest = *s, word = cut_word(&rest, " \t");
+	struct conf_span rest = *s, word = rule_list_word(&rest, " \t");
 	bool nowhere = leads_nowhere(&word);
 	int err = 0;
 
 	while (rest.len > 0 && err == 0) {
-		struct conf_span name = cut_word(&rest, " \t");
+		struct conf_span name = rule_list_word(&rest, " \t");
 
 		if (is_host_itself(&name))
 			continue;
 		if (!nowhere)
 			return wrong_words(l, s, &word);
-		err = add_name(l, RULE_DOMAIN, &name);
+		err = rule_list_name(l, RULE_DOMAIN, &name);
 	}
 	return err;
 }
@@ -285,7 +311,7 @@ take_adblock(struct rule_list_state *l, const struct conf_span *s)
 	bool closed;
 
 	rules_text_skip(&rest, 2);
-	name = cut_word(&rest, "^$/|:");
+	name = rule_list_word(&rest, "^$/|:");
 	closed = rules_text_begins(&rest, "^");
 	rules_text_skip(&rest, closed);
 	if (conf_span_is(&rest, "|") || conf_span_is(&rest, "$important") ||
@@ -299,60 +325,7 @@ take_adblock(struct rule_list_state *l, const struct conf_span *s)
 	}
 	if (is_address(&name))
 		return add(l, RULE_IP_CIDR, &name);
-	return add_name(l, RULE_DOMAIN_SUFFIX, &name);
-}
-
-/* ---- dnsmasq ---- */
-
-/* "/example.com/example.net/192.0.2.1" */
-static int
-take_slashes(struct rule_list_state *l, const struct conf_span *s)
-{
-	struct conf_span rest = *s;
-	int err = 0;
-
-	rules_text_skip(&rest, 1);
-	while (has(&rest, '/') && err == 0) {
-		struct conf_span name = cut_word(&rest, "/");
-
-		rules_text_skip(&rest, 1);
-		err = add_name(l, RULE_DOMAIN_SUFFIX, &name);
-	}
-	return err;
-}
-
-static int
-take_dnsmasq(struct rule_list_state *l, const struct conf_span *s)
-{
-	static const char *const keys[] = {
-	    "server", "address", "local", "ipset", "nftset"};
-	struct conf_span rest = *s, key = cut_word(&rest, "=");
-	size_t i = 0;
-
-	rules_text_trim(&key);
-	rules_text_skip(&rest, 1);
-	while (i < ARRAY_LEN(keys) && !conf_span_is(&key, keys[i]))
-		i++;
-	if (i == ARRAY_LEN(keys))
-		return rule_list_wrong(l, s,
-		    "\"%.*s\" is none of server=, address=, local=, ipset=, "
-		    "nftset= (dnsmasq)",
-		    CONF_WORD(&key));
-	if (!rules_text_begins(&rest, "/"))
-		return rule_list_wrong(l, s,
-		    "\"%.*s\": /NAME/ belongs behind the \"=\"", CONF_WORD(s));
-	return take_slashes(l, &rest);
-}
-
-/* AdGuard Home: "[/example.com/]192.0.2.1" */
-static int
-take_upstream(struct rule_list_state *l, const struct conf_span *s)
-{
-	struct conf_span names = *s;
-
-	rules_text_skip(&names, 1);
-	names = cut_word(&names, "]");
-	return take_slashes(l, &names);
+	return rule_list_name(l, RULE_DOMAIN_SUFFIX, &name);
 }
 
 /* ---- v2fly ---- */
@@ -370,7 +343,7 @@ static int
 take_v2fly(
     struct rule_list_state *l, const struct conf_span *s, enum rule_type t)
 {
-	struct conf_span rest = *s, name = cut_word(&rest, " \t:");
+	struct conf_span rest = *s, name = rule_list_word(&rest, " \t:");
 
 	/* Releases write "x:@cn", sources "x @cn". */
 	if (rules_text_begins(&rest, ":@"))
@@ -378,7 +351,7 @@ take_v2fly(
 	if (rest.len > 0 && rest.s[0] != '@' && rest.s[0] != '&')
 		return rule_list_wrong(l, &rest,
 		    "\"%.*s\" is no attribute, as @cn", CONF_WORD(&rest));
-	return add_name(l, t, &name);
+	return rule_list_name(l, t, &name);
 }
 
 /* ---- firewalls ---- */
@@ -391,7 +364,7 @@ find_address(const struct conf_span *s, size_t *len)
 	struct conf_span rest = *s;
 
 	while (rest.len > 0) {
-		struct conf_span word = cut_word(&rest, " \t}");
+		struct conf_span word = rule_list_word(&rest, " \t}");
 
 		rules_text_skip(&rest, rules_text_begins(&rest, "}"));
 		if (!rules_text_begins(&word, address))
@@ -400,6 +373,20 @@ find_address(const struct conf_span *s, size_t *len)
 		return word.s + strlen(address);
 	}
 	return NULL;
+}
+
+static bool
+has_word(const struct conf_span *s, const char *word)
+{
+	struct conf_span rest = *s;
+
+	while (rest.len > 0) {
+		struct conf_span one = rule_list_word(&rest, " \t");
+
+		if (conf_span_is(&one, word))
+			return true;
+	}
+	return false;
 }
 
 static int take_plain(struct rule_list_state *l, const struct conf_span *s);
@@ -418,10 +405,14 @@ take_firewall(struct rule_list_state *l, const struct conf_span *s)
 	/* "/ip firewall address-list" alone; ipset: "create NAME". */
 	if (!rules_text_begins(s, "add "))
 		return 0;
-	/* ipset: "add NAME 192.0.2.0/24" */
-	cut_word(&rest, " \t");
-	cut_word(&rest, " \t");
-	value = cut_word(&rest, " \t");
+	/* ipset: "add NAME 192.0.2.0/24", maybe "nomatch" */
+	rule_list_word(&rest, " \t");
+	rule_list_word(&rest, " \t");
+	value = rule_list_word(&rest, " \t");
+	if (has_word(&rest, "nomatch")) {
+		rule_list_count(l, &l->exceptions);
+		return 0;
+	}
 	return add(l, RULE_IP_CIDR, &value);
 }
 
@@ -454,9 +445,20 @@ take_plain(struct rule_list_state *l, const struct conf_span *s)
 	if (is_address(s) || is_range(s))
 		return add(l, RULE_IP_CIDR, s);
 	if (!l->web || wild_len(s) > 0)
-		return add_name(l, RULE_DOMAIN, s);
+		return rule_list_name(l, RULE_DOMAIN, s);
 	rule_list_count(l, &l->parts);
 	return 0;
+}
+
+static int
+wrong_key(struct rule_list_state *l, const struct conf_span *s)
+{
+	struct conf_span rest = *s, key = rule_list_word(&rest, "=");
+
+	return rule_list_wrong(l, s,
+	    "\"%.*s\" is none of server=, address=, local=, ipset=, nftset= "
+	    "(dnsmasq)",
+	    CONF_WORD(&key));
 }
 
 static int
@@ -467,7 +469,7 @@ take_words(struct rule_list_state *l, const struct conf_span *s)
 	if (is_firewall(s))
 		return take_firewall(l, s);
 	if (has(s, '='))
-		return take_dnsmasq(l, s);
+		return wrong_key(l, s);
 	if (l->v2fly && !is_address(s) && (!has(s, ' ') || has(s, '@')))
 		return take_v2fly(l, s, RULE_DOMAIN_SUFFIX);
 	if (has(s, ' ') || has(s, '\t'))
@@ -487,10 +489,8 @@ refuse(struct rule_list_state *l, const struct conf_span *s, const char *what)
 }
 
 static int
-take_bracket(struct rule_list_state *l, const struct conf_span *s)
+take_section(struct rule_list_state *l, const struct conf_span *s)
 {
-	if (rules_text_begins(s, "[/"))
-		return take_upstream(l, s);
 	return refuse(l, s,
 	    "a section of a whole configuration; of that only the rules can be "
 	    "a list, without sections");
@@ -499,6 +499,8 @@ take_bracket(struct rule_list_state *l, const struct conf_span *s)
 int
 rule_list_take(struct rule_list_state *l, const struct conf_span *s)
 {
+	if (rule_list_is_dns(l, s))
+		return rule_list_dns(l, s);
 	for (size_t i = 0; i < ARRAY_LEN(v2fly); i++) {
 		struct conf_span rest = *s;
 
@@ -526,7 +528,7 @@ rule_list_take(struct rule_list_state *l, const struct conf_span *s)
 	if (rules_text_begins(s, "||"))
 		return take_adblock(l, s);
 	if (rules_text_begins(s, "["))
-		return take_bracket(l, s);
+		return take_section(l, s);
 	if (s->len > 1 && s->s[s->len - 1] == ':' && !is_address(s))
 		return refuse(l, s,
 		    "a key of YAML; of that a list has \"payload:\" only; "

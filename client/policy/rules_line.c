@@ -30,25 +30,44 @@ target_index(const struct rule *rule)
 	return rule->type == RULE_DEFAULT ? 1 : 2;
 }
 
-/* What a Japanese keyboard gives for a comma. */
+/* What a Japanese keyboard gives. Names may have other such characters, which
+ * mean the same there (UTS 46). */
 static int
-check_commas(struct line *l)
+check_wide(struct line *l)
 {
-	static const char *const wide[] = {"\uff0c", "\u3001"};
+	static const char *const wide[][2] = {
+	    {"\u3000",
+		"a full-width blank (U+3000) stands here; write \" \", or none"},
+	    {"\uff03",
+		"a full-width \"\uff03\" stands here; comments begin with \"#\""},
+	    {"\uff0c", "a full-width \"\uff0c\" stands here; fields are "
+		       "separated by the comma \",\""},
+	    {"\u3001", "a full-width \"\u3001\" stands here; fields are "
+		       "separated by the comma \",\""},
+	};
 
 	for (size_t i = 0; i < ARRAY_LEN(wide); i++) {
-		const char *at = memmem(l->whole->s, l->whole->len, wide[i], 3);
+		const char *at =
+		    memmem(l->whole->s, l->whole->len, wide[i][0], 3);
 		struct conf_span place = *l->whole;
 
 		if (at == NULL)
 			continue;
 		place.column += (unsigned)(at - place.s);
-		return conf_error(l->d, &place,
-		    "a full-width \"%s\" stands here; fields are separated by "
-		    "the comma \",\"",
-		    wide[i]);
+		return conf_error(l->d, &place, "%s", wide[i][1]);
 	}
 	return 0;
+}
+
+static int
+check_encoding(struct line *l)
+{
+	const char *name = rules_text_encoding(l->whole);
+
+	if (name == NULL)
+		return 0;
+	return conf_error(l->d, l->whole,
+	    "this is not UTF-8; maybe iconv -f %s -t UTF-8 makes it so", name);
 }
 
 static int
@@ -62,7 +81,7 @@ split(struct line *l)
 		return conf_error(l->d, &place,
 		    "a zero byte stands here; save the file as UTF-8 text");
 	}
-	if (check_commas(l) < 0)
+	if (check_encoding(l) < 0 || check_wide(l) < 0)
 		return UK_EINVAL;
 	while (conf_span_item(&rest, &item)) {
 		if (l->n == FIELDS_MAX)
@@ -160,7 +179,16 @@ static int
 tell(const struct line *l, const struct conf_span *v,
     const struct rules_note *n, int err)
 {
-	return err == UK_EINVAL ? conf_error(l->d, v, "%s", n->why) : err;
+	char plain[64];
+	size_t len = rules_word_narrow(plain, sizeof(plain), v);
+
+	if (err != UK_EINVAL)
+		return err;
+	if (len < v->len && len < sizeof(plain))
+		return conf_error(l->d, v,
+		    "\"%.*s\" has full-width characters; did you mean %.*s?",
+		    CONF_WORD(v), (int)len, plain);
+	return conf_error(l->d, v, "%s", n->why);
 }
 
 static void

@@ -115,6 +115,10 @@ load_list(struct parser *p, struct rule *rule, const struct conf_span *path)
 		    "\"%.*s\": a file belongs here; fetch the list first, with "
 		    "curl -o",
 		    CONF_WORD(path));
+	if (p->os == RULES_LINUX && memchr(path->s, '\\', path->len) != NULL)
+		return conf_error(p->d, path,
+		    "\"%.*s\": folders are separated by \"/\"",
+		    CONF_WORD(path));
 	full = full_path(p, path);
 	if (full == NULL)
 		return UK_ENOMEM;
@@ -156,6 +160,8 @@ take_lines(struct parser *p)
 	struct rules_text t;
 	int err = 0;
 
+	if (what == NULL)
+		what = rules_text_config(r->text, r->text_len);
 	if (what != NULL) {
 		diag_add(p->d, DIAG_ERROR, 1, 1, "this is %s", what);
 		return 0;

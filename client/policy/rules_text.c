@@ -166,3 +166,80 @@ rules_text_foreign(const char *text, size_t len)
 	rules_text_init(&t, text, len);
 	return markup(t.at, (size_t)(t.end - t.at));
 }
+
+/* A policy's lines have no such words before a colon or between brackets. */
+const char *
+rules_text_config(const char *text, size_t len)
+{
+	static const char lower[] = "abcdefghijklmnopqrstuvwxyz-";
+	struct conf_span line = {.len = 0};
+	struct rules_text t;
+	size_t word = 0;
+
+	rules_text_init(&t, text, len);
+	while (line.len == 0 && rules_text_next(&t, &line))
+		continue;
+	if (line.len > 2 && line.s[0] == '[' && line.s[line.len - 1] == ']')
+		return "a configuration; the policy is the file that its Policy "
+		       "names";
+	while (word < line.len && line.s[word] != 0 &&
+	       strchr(lower, line.s[word]) != NULL)
+		word++;
+	if (word > 0 && word < line.len && line.s[word] == ':' &&
+	    (word + 1 == line.len || is_blank(line.s[word + 1])))
+		return "YAML, as Clash's; ukai policy import makes a policy or "
+		       "a list of it";
+	return NULL;
+}
+
+/* ---- encodings ---- */
+
+/* How long the character of UTF-8 is (RFC 3629 section 3); 0: it is none.
+ * Which letters there are is for others to know. */
+static size_t
+utf8_length(const unsigned char *s, size_t len)
+{
+	size_t n = s[0] < 0x80 ? 1 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
+
+	if ((s[0] >= 0x80 && s[0] < 0xc2) || s[0] > 0xf4 || n > len)
+		return 0;
+	for (size_t i = 1; i < n; i++) {
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+	}
+	return n;
+}
+
+/* EUC-JP has pairs of bytes from 0xa1 up, some with 0x8e or 0x8f before;
+ * Shift_JIS begins its pairs with others as well, and ends them with ASCII. */
+static bool
+is_euc_jp(const unsigned char *s, size_t len)
+{
+	size_t row = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		if (s[i] >= 0x80 && s[i] < 0xa1 && s[i] != 0x8e && s[i] != 0x8f)
+			return false;
+		if (s[i] < 0x80 && row % 2 != 0)
+			return false;
+		row = s[i] >= 0xa1 ? row + 1 : 0;
+	}
+	return row % 2 == 0;
+}
+
+const char *
+rules_text_encoding(const struct conf_span *s)
+{
+	const unsigned char *b = (const unsigned char *)s->s;
+	size_t n;
+
+	/* RFC 1468. */
+	if (s->len > 0 && memmem(s->s, s->len, "\x1b$", 2) != NULL)
+		return "ISO-2022-JP";
+	for (size_t i = 0; i < s->len; i += n) {
+		n = utf8_length(b + i, s->len - i);
+		if (n == 0)
+			return is_euc_jp(b, s->len) ? "EUC-JP" : "CP932";
+	}
+	return NULL;
+}

@@ -38,4 +38,12 @@ void rules_text_skip(struct conf_span *s, size_t n);
  * sentence; NULL: it may be lines. */
 const char *rules_text_foreign(const char *text, size_t len);
 
+/* What a file that was given as a policy is instead, likewise: lists may look
+ * like that. */
+const char *rules_text_config(const char *text, size_t len);
+
+/* What a Japanese encoding calls itself for iconv where the line is in that
+ * one, as far as can be told; NULL: it is UTF-8. */
+const char *rules_text_encoding(const struct conf_span *s);
+
 #endif

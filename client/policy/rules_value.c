@@ -6,6 +6,7 @@
 
 #include "core/conf_schema.h"
 #include "core/err.h"
+#include "core/suggest.h"
 #include "core/value.h"
 
 #include "domain_name.h"
@@ -146,6 +147,12 @@ wrong_prefix(const struct conf_span *v, struct rules_note *n)
 		    "\"%.*s\": a range cannot stand here; write prefixes, as "
 		    "192.0.2.0/24",
 		    CONF_WORD(v));
+	if (has(v, "[") ||
+	    (has(v, ".") && has(v, ":") && consists_of(v, "0123456789.:")))
+		return wrong(n,
+		    "\"%.*s\": the address alone; a port is a condition, as "
+		    "dport=443",
+		    CONF_WORD(v));
 	if (!has(v, ":") && domain_name(name, v->s, v->len) > 0)
 		return wrong(n,
 		    "\"%.*s\" is a name, and an address belongs here; names "
@@ -257,6 +264,7 @@ rules_value_protos(
     uint8_t *protos, const struct conf_span *v, struct rules_note *n)
 {
 	static const char *const names[] = {"tcp", "udp", "icmp"};
+	const char *near;
 	struct conf_span rest = *v, word;
 	uint8_t found = 0;
 
@@ -271,11 +279,14 @@ rules_value_protos(
 		rest.len -= word.len + more;
 		while (i < ARRAY_LEN(names) && !conf_span_is(&word, names[i]))
 			i++;
-		if (i == ARRAY_LEN(names))
+		if (i == ARRAY_LEN(names)) {
+			near = suggest_word(
+			    word.s, word.len, names, ARRAY_LEN(names));
 			return wrong(n,
 			    "\"%.*s\" is none of tcp, udp and icmp (which is "
-			    "ICMPv6, too)",
-			    CONF_WORD(&word));
+			    "ICMPv6, too)%s%s%s",
+			    CONF_WORD(&word), RULES_NEAR(near));
+		}
 		found |= (uint8_t)(1u << i);
 	}
 	*protos = found;
@@ -321,6 +332,11 @@ rules_value_ports_left(
 		number.s++;
 		number.len--;
 	}
+	if (number.len < v->len && number.len > 1 && number.s[0] == '=' &&
+	    value_parse_u64(&count, number.s + 1, number.len - 1,
+		UINT16_MAX - 1, false) == 0)
+		return wrong(n, "\"%.*s\": did you mean <%u?", CONF_WORD(v),
+		    (unsigned)count + 1);
 	if (value_parse_u64(&count, number.s, number.len, UINT16_MAX, false) <
 		0 ||
 	    count == 0)
@@ -381,6 +397,13 @@ rules_value_process(char name[static RULES_PROCESS_MAX], enum rules_os os,
 		    "\"%.*s\" is a program of Windows; on Linux it may be "
 		    "called %.*s",
 		    CONF_WORD(v), (int)v->len - 4, v->s);
+	}
+	if (has(v, "*") || has(v, "?")) {
+		n->elsewhere = true;
+		return wrong(n,
+		    "\"%.*s\": programs' names are not patterns; write a line "
+		    "for each, whole",
+		    CONF_WORD(v));
 	}
 	if (v->len == 0 || len >= RULES_PROCESS_MAX)
 		return wrong(n, "a program's name has 1 to %d bytes",
@@ -494,13 +517,22 @@ static int
 read_source(struct rule_entry *e, enum rules_os os, const struct conf_span *v,
     struct rules_note *n)
 {
+	char name[DOMAIN_NAME_MAX];
+
 	if (os == RULES_WINDOWS) {
 		n->elsewhere = true;
 		return wrong(n,
 		    "Windows decides for its own programs only, so no rule "
 		    "can be about where a flow comes from; use PROCESS-NAME");
 	}
-	return rules_value_prefix(&e->prefix, v, n);
+	if (rules_value_prefix(&e->prefix, v, n) == 0)
+		return 0;
+	if (consists_of(v, "0123456789./*-") || has(v, ":") ||
+	    domain_name(name, v->s, v->len) <= 0)
+		return UK_EINVAL;
+	return wrong(n,
+	    "\"%.*s\" is a name, and a source is known by its address alone",
+	    CONF_WORD(v));
 }
 
 int

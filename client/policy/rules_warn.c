@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "always_local.h"
 #include "rules_cover.h"
 
 /* Of another line, in a message. */
@@ -239,13 +240,30 @@ covers_all(const struct check *c, struct rules_covered *by)
 	       rules_cover_entry(c->cover, &v6, 0, by);
 }
 
+/* As always_local.h: a rule that says native loses nothing by it. */
+static bool
+warn_local(const struct check *c, const struct rule *rule)
+{
+	const struct ip_prefix *p = &c->r->condition[rule->conditions].dst;
+
+	if (rule->type == RULE_IP_CIDR && rule->entries == 1 &&
+	    always_local_prefix(&c->r->entry[rule->first].prefix))
+		p = &c->r->entry[rule->first].prefix;
+	if (rule->target == TARGET_NATIVE || !always_local_prefix(p))
+		return false;
+	warn(c, rule,
+	    "can never decide: these addresses stay local, whatever the rules "
+	    "say");
+	return true;
+}
+
 static void
 check_rule(struct check *c, uint32_t i)
 {
 	const struct rule *rule = &c->r->rule[i];
 	struct rules_covered by;
 
-	if (warn_contradiction(c, rule))
+	if (warn_contradiction(c, rule) || warn_local(c, rule))
 		return;
 	if (covers_all(c, &by) || rules_cover_conditions(c->cover, rule, &by)) {
 		by.equal = false;

@@ -239,10 +239,8 @@ narrow(const unsigned char *s)
 	return c >= 0xff01 && c <= 0xff5e ? (char)(c - 0xff01 + '!') : 0;
 }
 
-/* Full-width letters (U+FF01 to U+FF5E, U+3000), as a Japanese keyboard gives
- * them, as ASCII. Returns the length; at most cap. */
-static size_t
-narrow_word(char *out, size_t cap, const struct conf_span *w)
+size_t
+rules_word_narrow(char *out, size_t cap, const struct conf_span *w)
 {
 	const unsigned char *s = (const unsigned char *)w->s;
 	size_t n = 0, i = 0;
@@ -264,7 +262,7 @@ near_word(const struct conf_span *w, const char *const *names, size_t n,
 	struct conf_span plain = {.s = text};
 	const struct word *hint;
 
-	plain.len = narrow_word(text, sizeof(text), w);
+	plain.len = rules_word_narrow(text, sizeof(text), w);
 	hint = find(&plain, hints, hints_n);
 	if (hint != NULL)
 		return names[hint->value];

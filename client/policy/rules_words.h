@@ -29,6 +29,10 @@ const struct rules_foreign *rules_foreign(int number);
 const char *rules_word_near_type(const struct conf_span *w);
 const char *rules_word_near_target(const struct conf_span *w);
 
+/* Full-width letters (U+FF01 to U+FF5E, U+3000), as a Japanese keyboard gives
+ * them, as ASCII. Returns the length; at most cap. */
+size_t rules_word_narrow(char *out, size_t cap, const struct conf_span *w);
+
 /* "; did you mean X?", or nothing: arguments for "%s%s%s". */
 #define RULES_NEAR(near)                                                       \
 	(near) != NULL ? "; did you mean " : "", (near) != NULL ? (near) : "", \

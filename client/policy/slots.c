@@ -78,6 +78,15 @@ hash_rules(struct slot *s, const struct rules *r)
 	crypto_generichash_final(&h, (uint8_t *)s->hash, sizeof(s->hash));
 }
 
+static struct slot
+slot_of(const struct rules *r, uint32_t rule)
+{
+	return (struct slot){.first = rule,
+	    .n = 1,
+	    .target = r->rule[rule].target,
+	    .always = r->rule[rule].conditions == 0};
+}
+
 static void
 cut(struct slots *s, const struct rules *r)
 {
@@ -87,7 +96,7 @@ cut(struct slots *s, const struct rules *r)
 		if (many && i > 0 && joins(r, &r->rule[i - 1], &r->rule[i]))
 			s->item[s->n - 1].n++;
 		else
-			s->item[s->n++] = (struct slot){.first = i, .n = 1};
+			s->item[s->n++] = slot_of(r, i);
 		s->of_rule[i] = (uint32_t)(s->n - 1);
 	}
 	for (size_t i = 0; i < s->n; i++)

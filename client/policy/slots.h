@@ -17,6 +17,8 @@
 struct slot {
 	uint32_t first, n; /* rules */
 	uint16_t number;
+	uint8_t target; /* enum rule_target */
+	bool always; /* without conditions */
 	uint64_t hash[2]; /* of the text of its rules */
 };
 

@@ -20,14 +20,20 @@
 #define AND_IMM(d, i) BPF_INSN(BPF_ALU64 | BPF_AND | BPF_K, d, 0, 0, i)
 #define OR_IMM(d, i) BPF_INSN(BPF_ALU64 | BPF_OR | BPF_K, d, 0, 0, i)
 #define OR_REG(d, s) BPF_INSN(BPF_ALU64 | BPF_OR | BPF_X, d, s, 0, 0)
+#define DIV_IMM(d, i) BPF_INSN(BPF_ALU64 | BPF_DIV | BPF_K, d, 0, 0, i)
 #define LOAD(size, d, s, o) BPF_INSN(BPF_LDX | BPF_MEM | (size), d, s, o, 0)
 #define STORE(size, d, s, o) BPF_INSN(BPF_STX | BPF_MEM | (size), d, s, o, 0)
+#define STORE_IMM(size, d, i, o)                                               \
+	BPF_INSN(BPF_ST | BPF_MEM | (size), d, 0, o, i)
 #define INCREMENT(d, s)                                                        \
 	BPF_INSN(BPF_STX | BPF_ATOMIC | BPF_DW, d, s, 0, BPF_ADD)
+#define JUMP(o) BPF_INSN(BPF_JMP | BPF_JA, 0, 0, 0, o)
 #define JUMP_EQ(d, i, o) BPF_INSN(BPF_JMP | BPF_JEQ | BPF_K, d, 0, o, i)
 #define JUMP_NE(d, i, o) BPF_INSN(BPF_JMP | BPF_JNE | BPF_K, d, 0, o, i)
 #define JUMP_GT(d, i, o) BPF_INSN(BPF_JMP | BPF_JGT | BPF_K, d, 0, o, i)
+#define JUMP_EQ_REG(d, s, o) BPF_INSN(BPF_JMP | BPF_JEQ | BPF_X, d, s, o, 0)
 #define JUMP_NE_REG(d, s, o) BPF_INSN(BPF_JMP | BPF_JNE | BPF_X, d, s, o, 0)
+#define JUMP_LT(d, i, o) BPF_INSN(BPF_JMP | BPF_JLT | BPF_K, d, 0, o, i)
 #define CALL(f) BPF_INSN(BPF_JMP | BPF_CALL, 0, 0, 0, f)
 #define EXIT() BPF_INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)
 /* Two instructions: a 64-bit number, or (pseudo) something of a descriptor. */
@@ -36,7 +42,7 @@
 	    BPF_INSN(0, 0, 0, 0, (uint32_t)((uint64_t)(v) >> 32))
 
 struct bpf_code {
-	struct bpf_insn insn[64];
+	struct bpf_insn insn[256];
 	unsigned n;
 };
 

@@ -90,5 +90,9 @@ int hostfw_counters_each(struct hostfw *h, const char *table,
     bool (*visit)(
 	void *arg, const char *counter, uint64_t packets, uint64_t bytes),
     void *arg);
+/* One of them. Returns 0; UK_ENOENT: no such table or counter; else as
+ * above. */
+int hostfw_counter(struct hostfw *h, const char *table, const char *counter,
+    uint64_t *packets, uint64_t *bytes);
 
 #endif

@@ -306,3 +306,29 @@ hostfw_counters_each(struct hostfw *h, const char *table,
 	mnl_attr_put_u32(q, NFTA_OBJ_TYPE, htonl(NFT_OBJECT_COUNTER));
 	return ask(h, table, q, counter_visit, &w);
 }
+
+static void
+one_counter_visit(void *arg, const struct nlmsghdr *h)
+{
+	mnl_attr_parse(h, sizeof(struct nfgenmsg), counter_attr, arg);
+}
+
+int
+hostfw_counter(struct hostfw *h, const char *table, const char *counter,
+    uint64_t *packets, uint64_t *bytes)
+{
+	_Alignas(struct nlmsghdr) uint8_t buf[NFT_TALK_REQUEST_SIZE];
+	struct nlmsghdr *q = nft_talk_put(buf, NFT_MSG_GETOBJ, 0, 0);
+	struct named c = {.name = NULL};
+	int r;
+
+	if (!hostfw_name_ok(table) || strlen(counter) >= HOSTFW_SET_MAX)
+		return UK_ENOENT;
+	mnl_attr_put_strz(q, NFTA_OBJ_TABLE, table);
+	mnl_attr_put_strz(q, NFTA_OBJ_NAME, counter);
+	mnl_attr_put_u32(q, NFTA_OBJ_TYPE, htonl(NFT_OBJECT_COUNTER));
+	r = nft_talk_ask(&h->talk, q, one_counter_visit, &c);
+	*packets = c.packets;
+	*bytes = c.bytes;
+	return r < 0 ? os_err(-r) : 0;
+}

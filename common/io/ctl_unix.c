@@ -474,7 +474,7 @@ make_dir(const char *dir, struct diag *d)
 static int
 listen_at(int fd, const char *dir, const char *path, struct diag *d)
 {
-	char temp[sizeof(((struct sockaddr_un *)0)->sun_path) + 1];
+	char temp[sizeof(((struct sockaddr_un *)0)->sun_path) + 16];
 	struct sockaddr_un a;
 	mode_t old;
 	int r;

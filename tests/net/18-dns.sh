@@ -126,6 +126,16 @@ hear p
 is "the forwarder starts" "ready port=*"
 port=$(field port)
 
+# Resolvers wait 5 s for an answer by TCP; the end comes after 4.5 s, and later
+# on a busy machine.
+in_ns "$c" timeout 15 python3 -c '
+import socket
+s = socket.create_connection(("198.51.100.1", 53), 5)
+s.settimeout(8)
+s.send(b"\0\34\0\1\1\0\0\1\0\0\0\0\0\0\6silent\3tcp\0\0\1\0\1")
+print(s.recv(512))' >"$work/mute" 2>&1 &
+mute=$!
+
 # ---- whom a question was meant for ----
 
 same "the server that was asked answers" \
@@ -149,6 +159,10 @@ same "private addresses without a rule pass" \
     "$(ask 198.51.100.1 private.example A)" "NOERROR 10.0.0.1 192.0.2.1 "
 same "browsers are told to use plain DNS" \
     "$(ask 198.51.100.1 use-application-dns.net A)" "NXDOMAIN "
+same "and no resolver offers another way (RFC 9462)" \
+    "$(ask 198.51.100.1 _dns.resolver.arpa SVCB)" "NOERROR "
+same "nor is it asked whether it does" \
+    "$(asked 1 'udp _dns.resolver.arpa 64')" 0
 same "a dead server is told of at once" \
     "$(ask 198.51.100.3 a.example A)" "SERVFAIL "
 ask 198.51.100.3 a.example A +tcp >/dev/null
@@ -263,6 +277,10 @@ say p fail
 wait "$late"
 same "tunnel has one" "$(cat "$work/late")" "NOERROR 192.0.2.9 "
 say p now
+
+wait "$mute"
+same "a TCP client of a mute server hears the end" \
+    "$(cat "$work/mute")" "b''"
 
 # ---- names that are asked for ahead ----
 

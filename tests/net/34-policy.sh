@@ -21,6 +21,8 @@ www.example AAAA 2001:db8:9::3
 alias.example CNAME deep.cloud.example
 deep.cloud.example A 198.51.100.4
 shared-a.example A 198.51.100.5
+dns.google A 198.51.100.9
+resolver.example A 192.0.2.1
 shared-b.test A 198.51.100.5
 evil.backup.example A 192.168.24.10
 EOF
@@ -34,7 +36,7 @@ dump >"$work/before"
 
 rules 'DOMAN,backup.example,tunnel' 'IP-CIDR,10.0.0.0/33,native'
 conf
-exits 2 on_pc "$ukai" up -c "$work/$tun.conf"
+check "a bad policy: refused" exits 2 on_pc "$ukai" up -c "$work/$tun.conf"
 check "a bad policy: both lines are told" grep -q "rules:1:1:.*DOMAIN" "$work/said"
 check "a bad policy: and the second" grep -q "rules:2:9:" "$work/said"
 dump >"$work/after"
@@ -49,7 +51,8 @@ rules '# office' 'IP-CIDR,198.51.100.1/32,native' \
     'DOMAIN-SUFFIX,cloud.example,tunnel' \
     'IP-CIDR,198.51.100.6/32,tunnel!,dport=443' \
     'IP-CIDR,198.51.100.7/32,block' 'IP-CIDR,198.51.100.8/32,tunnel' \
-    'PROCESS-NAME,ukt34prog,tunnel' 'DEFAULT,native'
+    'PROCESS-NAME,ukt34prog,tunnel' 'DOMAIN,resolver.example,block' \
+    'DEFAULT,native'
 check "up" up
 by "by address: native" 198.51.100.1 $native
 by "by address: tunnel, its source right from the first packet" \
@@ -93,6 +96,50 @@ same "explain says the same" "$(on_pc "$ukai" policy explain \
     "$work/office.rules" 198.51.100.6:443 --json | jq -c '[.target,.line]')" \
     '["tunnel!",7]'
 
+# ---- DNS that is not seen ----
+
+same "a resolver that browsers ask over HTTPS: not asked for yet" \
+    "$(json .dns.encrypted)" 0
+on_pc dig +short +tries=1 A dns.google >/dev/null
+check "it is looked up: the log says so" \
+    until_true grep -q "a program looks up dns.google" "$work/up.out"
+same "and status" "$(json '.dns.encrypted_name')" '"dns.google"'
+
+by "the DNS server itself is blocked by name" resolver.example "$refused"
+by "and still asked" www.example $native6
+
+# ---- who asks, and does not wait for the answer ----
+
+on_rt nft -f - <<EOF
+table inet heard {
+	counter errors {
+	}
+	chain in {
+		type filter hook input priority filter; policy accept;
+		icmp type destination-unreachable counter name errors
+	}
+}
+EOF
+asks_and_goes() # NS
+{
+	timeout 10 ip netns exec "$1" /usr/bin/python3 -c '
+import socket
+q = b"\0\1\1\0\0\1\0\0\0\0\0\0\6backup\7example\0\0\1\0\1"
+for wait in False, True:
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.settimeout(5)
+    s.sendto(q, ("192.0.2.1", 53))
+    if wait:
+        s.recv(512)
+    s.close()'
+}
+check "who asks and goes" asks_and_goes "$pc"
+check "the LAN: who asks and goes" asks_and_goes "$lan"
+same "the answer is not sent back to the line's server" \
+    "$(on_rt nft list counter inet heard errors | grep -o 'packets [0-9]*')" \
+    "packets 0"
+on_rt nft delete table inet heard
+
 # ---- a firewall of the gateway's own ----
 
 on_pc nft -f - <<EOF
@@ -110,7 +157,7 @@ asked_in_vain()
 	grep -q "ct original proto-dst 53" "$work/up.out"
 }
 check "the LAN's DNS is dropped: said, and what to do" \
-    eventually 20 asked_in_vain
+    until_true asked_in_vain
 check "the LAN's DNS is dropped: status" test "$(json .dns.lan_blocked)" = true
 on_pc nft delete table inet theirs
 
@@ -126,19 +173,21 @@ for line in sys.stdin:
     f.write(line); f.flush()
     print(f.readline().strip(), flush=True)' <"$work/in" >"$work/long" 2>&1 &
 exec 7>"$work/in"
-check "a long connection begins" eventually 5 grep -q $native "$work/long"
+check "a long connection begins" until_true grep -q $native "$work/long"
 hits=$(json '.rules[] | select(.line == 9) | .flows')
 sed -i '$d' "$work/office.rules"
 echo 'IP-CIDR,198.51.100.9/32,tunnel' >>"$work/office.rules"
 echo 'DEFAUL,native' >>"$work/office.rules"
 check "a bad file: reload refuses it" exits 2 on_pc "$ukai" policy reload "$tun"
-check "a bad file: why" grep -q "office.rules:12:1:" "$work/said"
+check "a bad file: why" grep -q "office.rules:13:1:" "$work/said"
 by "a bad file: the old rules hold" 198.51.100.9 $native
 sed -i 's/DEFAUL,/DEFAULT,/' "$work/office.rules"
-check "reload" on_pc "$ukai" policy reload "$tun"
+on_pc "$ukai" policy reload "$tun" >/dev/null &
+check "reload, while another one runs" on_pc "$ukai" policy reload "$tun"
+check "reload, while another one runs: that one" wait $!
 by "reload: the new rule holds" 198.51.100.9 $tunnel
 echo still >&7
-check "reload: the long connection goes on" eventually 5 \
+check "reload: the long connection goes on" until_true \
     grep -q still "$work/long"
 exec 7>&-
 check "reload: counters of unchanged rules go on" \
@@ -149,8 +198,8 @@ by "reload: names hold from the first packet" 198.51.100.2 $tunnel
 
 watch_leaks 198.51.100.2 198.51.100.6:443 2001:db8:9::2
 line_cuts
-sleep 3
-by "no relay for 3 s: tunnel is native" 198.51.100.8 $native
+check "no relay: known in 3 s" within 3 is_live false
+by "no relay: tunnel is native" 198.51.100.8 $native
 by "no relay: tunnel! is refused at once" 198.51.100.6 "$refused" "$pc" 443
 by "no relay: by name, too" backup.example "$refused"
 by "no relay: for the LAN, too" 198.51.100.6 "$refused" "$lan" 443
@@ -203,7 +252,8 @@ check "restored: the host is as it was" diff "$work/before" "$work/after"
 # Those before hold ports for their time, too.
 on_pc conntrack -F >/dev/null 2>&1
 on_pc sysctl -q -w net.netfilter.nf_conntrack_tcp_timeout_time_wait=2
-rules 'PORTS-LEFT,<10,tunnel' 'DEFAULT,native'
+rules 'IP-CIDR,198.51.100.6/32,tunnel!,dport=443' 'PORTS-LEFT,<10,tunnel' \
+    'DEFAULT,native'
 conf 'Ports = 30'
 check "ports: up" up
 cat >"$work/many.py" <<'EOF'
@@ -220,10 +270,70 @@ print(seen["192.0.2.10"], seen["203.0.113.1"])
 EOF
 same "ports: 21 of 30 are used, the rest spills, nobody fails" \
     "$(on_pc /usr/bin/python3 "$work/many.py")" "21 39"
-check "ports: and are had back" eventually 10 sh -c \
+check "ports: and are had back" until_true sh -c \
     "[ \"\$(ip netns exec $pc $ukai status --json |
 	jq '.tunnels[0].policy.ports.used_tcp')\" -lt 21 ]"
+
+# ---- what runs at the end ----
+
+cat >"$work/talk.py" <<'EOF'
+import os, socket, sys, time
+s = socket.create_connection(("198.51.100.6", 443), 5)
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+u.connect(("198.51.100.6", 443))
+def ask():
+    try:
+        u.send(b"?")
+    except OSError:
+        pass
+    time.sleep(0.05)
+ask()
+print(s.recv(100).decode().strip(), flush=True)
+while not os.path.exists(sys.argv[1]):
+    time.sleep(0.05)
+try:
+    while True:
+        ask()
+        s.send(b"?")
+except OSError:
+    print("ended", flush=True)
+while True:
+    ask()
+EOF
+on_pc /usr/bin/python3 "$work/talk.py" "$work/down" >"$work/talk" 2>&1 &
+talk_pid=$!
+timeout 60 ip netns exec "$lan" /usr/bin/python3 "$work/talk.py" "$work/down" \
+    >"$work/lan-talk" 2>&1 &
+lan_talk_pid=$!
+check "the end: a connection of tunnel!" eventually 5 \
+    grep -q "^$tunnel" "$work/talk"
+check "the end: one of the LAN" eventually 5 grep -q "^$tunnel" "$work/lan-talk"
+on_rt nft -f - <<EOF
+table inet seen {
+	counter astray {
+	}
+	counter clear {
+	}
+	chain line {
+		type filter hook prerouting priority raw;
+		iifname line ip saddr 10.66.0.0/24 counter name astray
+		iifname line ip saddr 192.0.2.10 ip daddr 198.51.100.6 meta l4proto tcp counter name clear
+	}
+}
+EOF
+seen()
+{
+	on_rt nft -j list counter inet seen "$1" |
+	    jq '.nftables[] | .counter? // empty | .packets'
+}
 check "down" down
+touch "$work/down"
+check "down: tunnel!'s connection ends" eventually 2 grep -q ended "$work/talk"
+sleep 0.5
+kill $talk_pid $lan_talk_pid 2>/dev/null
+wait $talk_pid $lan_talk_pid 2>/dev/null
+same "down: nothing has the tunnel's address on the line (R8)" "$(seen astray)" 0
+same "down: nothing of this host's connection is there (R8)" "$(seen clear)" 0
 dump >"$work/after"
 check "down: the host is as it was" diff "$work/before" "$work/after"
 exit $failed

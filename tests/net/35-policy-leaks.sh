@@ -19,11 +19,13 @@ is_by() { [ "$(calls "$pc" "$1")" = "$2" ]; }
 
 begin wg nft jq curl dig
 label=$(printf 'x%.0s' $(seq 60))
+bucket=$(printf 'b%.0s' $(seq 63)).s3.us-central-1.example
 cat >"$work/zone" <<EOF
 backup.example A 198.51.100.2
 backup.example AAAA 2001:db8:9::2
 other.backup.example A 198.51.100.5
 $label.$label.backup.example A 198.51.100.4
+$bucket A 198.51.100.3
 EOF
 check "the relay starts" start_relay
 check "the servers start" start_servers
@@ -31,9 +33,10 @@ check "the DNS server starts" start_dns
 dump >"$work/before"
 base=('DOMAIN-SUFFIX,backup.example,tunnel!' 'IP-CIDR,198.51.100.6/32,tunnel!'
     'IP-CIDR,198.51.100.7/32,block' 'IP-CIDR,198.51.100.8/32,tunnel'
-    'IP-CIDR,2001:db8:9::6/128,tunnel!' 'PROCESS-NAME,ukt35prog,tunnel!')
-forbidden=(198.51.100.2 198.51.100.4 198.51.100.5 198.51.100.6 198.51.100.7
-    2001:db8:9::2 2001:db8:9::6 198.51.100.9:8080)
+    'IP-CIDR,2001:db8:9::6/128,tunnel!' 'PROCESS-NAME,ukt35prog,tunnel!'
+    "DOMAIN-KEYWORD,${bucket%%.*},tunnel!")
+forbidden=(198.51.100.2 198.51.100.3 198.51.100.4 198.51.100.5 198.51.100.6
+    198.51.100.7 2001:db8:9::2 2001:db8:9::6 198.51.100.9:8080)
 rules "${base[@]}" 'DEFAULT,native'
 conf
 cp /usr/bin/curl "$work/ukt35prog"
@@ -88,12 +91,12 @@ for i in range(1, 10):
 print("ready", flush=True)
 EOF
 ip netns exec "$net" /usr/bin/python3 "$work/udp.py" >"$work/udp.out" 2>&1 &
-check "the servers of UDP start" eventually 5 grep -q ready "$work/udp.out"
+check "the servers of UDP start" until_true grep -q ready "$work/udp.out"
 mkfifo "$work/in"
 on_pc /usr/bin/python3 "$work/old.py" <"$work/in" >"$work/old" 2>&1 &
 old_pid=$!
 exec 7>"$work/in"
-check "flows begin before there is a policy" eventually 5 \
+check "flows begin before there is a policy" until_true \
     grep -q "^before $native lives" "$work/old"
 check "up" up
 watch_leaks "${forbidden[@]}"
@@ -168,6 +171,7 @@ EOF
 by "R8: a name" backup.example $tunnel
 by "R8: a name of 134 characters" "$label.$label.backup.example" $tunnel
 by "R8: one more name" other.backup.example $tunnel
+by "R8: a name that its beginning decides about" "$bucket" $tunnel
 on_pc /usr/bin/python3 "$work/odd.py" wan $native >"$work/odd" 2>&1
 odd() { same "live: a socket: $1" "$(grep "^$1 " "$work/odd")" "$1 $2"; }
 odd plain $tunnel
@@ -216,10 +220,10 @@ by "R6: the relay's address is nobody's way out" 203.0.113.1 "$refused"
 on_pc ip rule del priority 5000
 on_pc ip rule del priority 5000
 on_pc ip route flush table 52820
-check "rules and routes are put back" eventually 5 is_by 198.51.100.6 $tunnel
+check "rules and routes are put back" until_true is_by 198.51.100.6 $tunnel
 on_pc nft flush ruleset
 stands() { on_pc nft list table inet "ukai-$tun-guard"; }
-check "the guard is put back" eventually 5 stands
+check "the guard is put back" until_true stands
 by "and takes names again" backup.example $tunnel
 kill_nine
 by "R8: killed: a name's address is refused" 198.51.100.2 "$refused"
@@ -229,6 +233,7 @@ by "R8: killed: the LAN's as well" 198.51.100.6 "$refused" "$lan"
 check "up again" up
 by "R8: a name's address from before" 198.51.100.2 $tunnel
 by "R8: that of the long name, too" 198.51.100.4 $tunnel
+by "R8: that of one whose beginning decides" 198.51.100.3 $tunnel
 
 # ---- reloads and kills while everybody calls ----
 
@@ -332,17 +337,18 @@ for line in sys.stdin:
 EOF
 on_pc /usr/bin/python3 "$work/long.py" <"$work/in" >"$work/long" 2>&1 &
 exec 7>"$work/in"
-check "a long connection of tunnel!" eventually 5 grep -q $tunnel "$work/long"
+check "a long connection of tunnel!" until_true grep -q $tunnel "$work/long"
 line_cuts
-check "no relay: tunnel goes native" eventually 6 is_by 198.51.100.8 $native
+check "no relay: known in 3 s" within 3 is_live false
+by "no relay: tunnel goes native" 198.51.100.8 $native
 by "no relay: tunnel! is refused" 198.51.100.6 "$refused"
 on_pc /usr/bin/python3 "$work/odd.py" wan $native >"$work/odd" 2>&1
 same "no relay: nobody is answered" \
     "$(grep -c -e $native -e $tunnel "$work/odd")" 0
 line_heals
-check "the relay is back: tunnel!" eventually 5 is_by 198.51.100.6 $tunnel
+check "the relay is back: tunnel!" until_true is_by 198.51.100.6 $tunnel
 echo still >&7
-check "the relay is back: the long connection goes on" eventually 5 \
+check "the relay is back: the long connection goes on" until_true \
     grep -q still "$work/long"
 exec 7>&-
 
@@ -357,6 +363,16 @@ same "R8: by program as well" "$(on_pc timeout 5 "$work/ukt35prog" -s \
 check "R1 to R8: nothing of it was seen on the line" no_leaks
 check "restore ends that" on_pc "$ukai" restore "$tun"
 by "restored: native" 198.51.100.6 $native
+
+# ---- programs go on over a restart, with addresses that they have ----
+
+check "up after an end" up
+by "R8: a name's address from before the end" 198.51.100.2 $tunnel
+down
+check "up after an orderly end" up
+by "R8: a name's address from before that" 198.51.100.3 $tunnel
+by "R8: one that was not asked for meanwhile" 198.51.100.5 $tunnel
+down
 dump >"$work/after"
 check "restored: the host is as it was" diff "$work/before" "$work/after"
 exit $failed

@@ -11,7 +11,7 @@
  *   private    A 10.0.0.1 besides, or AAAA fd00::1
  *   allowed    only A 10.9.0.1
  *   big        truncated over UDP; 200 addresses over TCP
- *   silent     nothing
+ *   silent     nothing; by TCP neither the connection's end
  *   garbage    bytes that are no message
  *   wrongid    a lie with another id, then another one about another name, then
  *              the answer
@@ -264,6 +264,8 @@ serve_tcp(int listener)
 	if (read_all(fd, len, 2) && read_all(fd, m.b, load_be16(len))) {
 		m.len = load_be16(len);
 		type = question(&m, name, true);
+		if (type != 0 && label_is(&m, "silent"))
+			return;
 		if (type != 0 && answer(&m, name, type, true)) {
 			send_message(fd, &m);
 			if (type == AXFR)

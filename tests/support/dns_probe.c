@@ -45,6 +45,7 @@ drain(struct probe *p)
 	while (bindings_next(p->b, &c))
 		text_add(&p->told, " %c%u:%s", c.add ? '+' : '-', c.slot,
 		    ip_addr_format(&c.addr, text));
+	bindings_told(p->b);
 }
 
 static bool

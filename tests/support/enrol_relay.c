@@ -1,5 +1,6 @@
 #include "enrol_relay.h"
 
+#include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -207,6 +208,21 @@ listen_on(bool v6, uint16_t *port)
 	return fd;
 }
 
+/* Both have one port, and the one that IPv6 got may be another program's. */
+static bool
+listen_on_both(struct enrol_relay *r, bool v6, bool v4)
+{
+	r->token.port = 0;
+	r->fd[0] = v6 ? listen_on(true, &r->token.port) : -1;
+	r->fd[1] = v4 ? listen_on(false, &r->token.port) : -1;
+	UK_ASSERT(r->fd[0] >= 0 || !v6);
+	if (r->fd[1] >= 0 || !v4)
+		return true;
+	UK_ASSERT(errno == EADDRINUSE && v6);
+	close(r->fd[0]);
+	return false;
+}
+
 struct enrol_relay *
 enrol_relay_start(bool v6, bool v4)
 {
@@ -218,10 +234,8 @@ enrol_relay_start(bool v6, bool v4)
 	diag_init(&d, NULL);
 	UK_ASSERT(tls_identity_new(&r->identity, &d) == 0);
 	UK_ASSERT(tls_server_new(&r->server, r->identity, names, &d) == 0);
-	r->fd[0] = v6 ? listen_on(true, &t->port) : -1;
-	r->fd[1] = v4 ? listen_on(false, &t->port) : -1;
-	UK_ASSERT(r->fd[0] >= 0 || !v6);
-	UK_ASSERT(r->fd[1] >= 0 || !v4);
+	while (!listen_on_both(r, v6, v4))
+		continue;
 	tls_identity_pin(r->identity, t->pin);
 	ip_addr_parse(&t->v6, "::1", 3);
 	ip_addr_parse(&t->v4, "127.0.0.1", 9);

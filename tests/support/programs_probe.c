@@ -5,7 +5,8 @@
  *                                       root of the cgroups
  *   programs_probe restore JOURNAL      what `ukai restore` does
  *   programs_probe hold JOURNAL TUNNEL [NAME...]
- *       follow these names; on stdin, a line each:
+ *       follow these names, NAME! for one that must not leak; on stdin, a
+ *       line each:
  *         quit               take everything back
  *         follow [NAME...]   other names
  *         run PID, run-fallback PID
@@ -89,6 +90,20 @@ restore(const char *journal)
 	return r < 0;
 }
 
+/* The words are changed. */
+static void
+to_names(struct program_name *name, char *const *word, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		size_t len = strlen(word[i]);
+
+		name[i] = (struct program_name){
+		    word[i], len > 0 && word[i][len - 1] == '!'};
+		if (name[i].closed)
+			word[i][len - 1] = '\0';
+	}
+}
+
 static void
 print_one(void *arg, const struct programs_status *s)
 {
@@ -98,10 +113,14 @@ print_one(void *arg, const struct programs_status *s)
 }
 
 static int
-obey(const char *verb, const char *const *word, size_t n)
+obey(const char *verb, char *const *word, size_t n)
 {
-	if (strcmp(verb, "follow") == 0)
-		return programs_follow(programs, word, n, &diag);
+	struct program_name name[NAMES_MAX];
+
+	if (strcmp(verb, "follow") == 0) {
+		to_names(name, word, n);
+		return programs_follow(programs, name, n, &diag);
+	}
 	if (strcmp(verb, "status") == 0) {
 		programs_each(programs, print_one, NULL);
 		return 0;
@@ -115,7 +134,7 @@ obey(const char *verb, const char *const *word, size_t n)
 static void
 on_line(char *line)
 {
-	const char *word[NAMES_MAX], *verb = strtok(line, " \n");
+	char *word[NAMES_MAX], *verb = strtok(line, " \n");
 	size_t n = 0;
 	int r;
 
@@ -149,12 +168,14 @@ on_input(void *arg)
 }
 
 static int
-hold(const char *journal, const char *tunnel, const char *const *name, size_t n)
+hold(const char *journal, const char *tunnel, char *const *word, size_t n)
 {
+	static struct program_name name[NAMES_MAX];
 	struct programs_conf c = {
 	    .loop = &loop, .name = tunnel, .program = name, .n = n};
 	int r;
 
+	to_names(name, word, n);
 	uv_loop_init(&loop);
 	r = undo_open(&c.undo, journal, &diag);
 	if (r == 0)
@@ -186,8 +207,7 @@ main(int argc, char **argv)
 		return attached();
 	if (argc == 3 && strcmp(argv[1], "restore") == 0)
 		return restore(argv[2]);
-	if (argc >= 4 && strcmp(argv[1], "hold") == 0)
-		return hold(argv[2], argv[3], (const char *const *)argv + 4,
-		    (size_t)argc - 4);
+	if (argc >= 4 && argc - 4 <= NAMES_MAX && strcmp(argv[1], "hold") == 0)
+		return hold(argv[2], argv[3], argv + 4, (size_t)argc - 4);
 	return 2;
 }

@@ -537,25 +537,18 @@ test_too_big(void **state)
 	}
 }
 
-/* Fragments from inside are put together before the NAPT (8.3.3), and outer
- * ones from the line. */
-static void
-test_fragments(void **state)
+/* A datagram from inside, as two fragments; returns its port outside. */
+static uint16_t
+outward_in_two(struct lab *l)
 {
-	struct lab *l = *state;
 	const struct shape s = {.src = pc,
 	    .dst = far,
 	    .proto = 17,
 	    .sport = 7,
 	    .dport = 5000,
 	    .payload = 1600};
-	uint8_t whole[2000], part[2000], outer[4][2000];
-	size_t len = write_ipv4(whole, &s), outer_len[4];
-	struct shape back = {.src = far,
-	    .dst = ours,
-	    .proto = 17,
-	    .sport = 5000,
-	    .payload = 1600};
+	uint8_t whole[2000], part[2000];
+	size_t len = write_ipv4(whole, &s);
 	struct vnet_packet *p;
 	unsigned n;
 
@@ -574,35 +567,68 @@ test_fragments(void **state)
 	outward(l, part, len - 1000);
 	p = ce_to_line(l->ce, &n);
 	assert_int_equal(n, 2);
-	back.dport = load_be16(pbuf_data(&p[0].b) + 48 + 20);
-	assert_true(map_ports_has(&ports, back.dport));
+	return load_be16(pbuf_data(&p[0].b) + 48 + 20);
+}
 
-	/* The same two, turned around. */
-	write_ipv4(whole, &back);
-	for (unsigned i = 0; i < 2; i++) {
-		size_t from = i * 1208, n1 = i == 0 ? 1208 : len - 1208;
+/* Fragments from inside are put together before the NAPT (8.3.3). */
+static void
+test_inner_fragments(void **state)
+{
+	assert_true(map_ports_has(&ports, outward_in_two(*state)));
+}
 
-		outer_len[i] =
-		    write_outer(outer[i], br, map_address, 44, n1 + 8);
-		memcpy(outer[i] + 40, "\x04\0\0\0\0\0\0\x07", 8);
-		store_be16(outer[i] + 42, (uint16_t)(from | (i == 0)));
-		memcpy(outer[i] + 48, whole + from, n1);
-	}
-	inward(l, outer[1], outer_len[1]);
+/* One of the two outer fragments of an answer to that port. */
+static size_t
+write_answer(uint8_t *outer, uint16_t port, bool second)
+{
+	const struct shape s = {.src = far,
+	    .dst = ours,
+	    .proto = 17,
+	    .sport = 5000,
+	    .dport = port,
+	    .payload = 1600};
+	uint8_t whole[2000];
+	size_t all = write_ipv4(whole, &s), from = second ? 1208 : 0;
+	size_t n = second ? all - 1208 : 1208;
+	size_t len = write_outer(outer, br, map_address, 44, n + 8);
+
+	memcpy(outer + 40, "\x04\0\0\0\0\0\0\x07", 8);
+	store_be16(outer + 42, (uint16_t)(from | !second));
+	memcpy(outer + 48, whole + from, n);
+	return len;
+}
+
+static void
+test_outer_fragments(void **state)
+{
+	struct lab *l = *state;
+	uint16_t port = outward_in_two(l);
+	uint8_t first[2000], second[2000];
+	size_t first_len = write_answer(first, port, false);
+	size_t second_len = write_answer(second, port, true), len;
+	const uint8_t *b;
+
+	inward(l, second, second_len);
 	assert_nothing(l);
-	inward(l, outer[0], outer_len[0]);
-	{
-		size_t got;
-		const uint8_t *b = only_inside(l, &got);
+	inward(l, first, first_len);
+	b = only_inside(l, &len);
+	assert_int_equal(len, 20 + 8 + 1600);
+	assert_memory_equal(b + 16, pc, 4);
+	assert_sums(b);
+}
 
-		assert_int_equal(got, len);
-		assert_memory_equal(b + 16, pc, 4);
-		assert_sums(b);
-	}
-	inward(l, outer[0], outer_len[0]);
+/* D11 */
+static void
+test_lone_fragment(void **state)
+{
+	struct lab *l = *state;
+	uint8_t first[2000];
+
+	inward(l, first, write_answer(first, outward_in_two(l), false));
+	assert_nothing(l);
 	l->now += 60 * SEC;
 	ce_tick(l->ce, l->now);
-	assert_int_equal(dropped(l, MAP_DROP_FRAGMENT_AGE), 1); /* D11 */
+	assert_int_equal(dropped(l, MAP_DROP_FRAGMENT_AGE), 1);
 }
 
 /* A router on the way takes less: believed, told inside, and forgotten after a
@@ -856,7 +882,9 @@ main(void)
 	    T(test_hostile),
 	    T(test_hostile_header),
 	    T(test_too_big),
-	    T(test_fragments),
+	    T(test_inner_fragments),
+	    T(test_outer_fragments),
+	    T(test_lone_fragment),
 	    T(test_path_mtu),
 	    T(test_super),
 	    T(test_ttl),

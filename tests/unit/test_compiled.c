@@ -93,16 +93,21 @@ test_programs(void **state)
 				  "PROCESS-NAME,rclone,block,proto=udp\n"
 				  "UID,7,native,process=rclone\n"
 				  "PROCESS-NAME,ssh,native\n"
-				  "PROCESS-NAME,Rclone,native\n",
+				  "PROCESS-NAME,Rclone,native\n"
+				  "PROCESS-NAME,dup,tunnel!\n"
+				  "PROCESS-NAME,dup,block,proto=udp\n",
 	    NULL);
-	const char *const want[] = {"rclone", "ssh", "Rclone"};
+	static const struct program_name want[] = {{"rclone", false},
+	    {"ssh", false}, {"Rclone", false}, {"dup", true}};
 	size_t found = 0;
 
 	(void)state;
 	assert_int_equal(c->programs, ARRAY_LEN(want));
 	for (size_t i = 0; i < ARRAY_LEN(want); i++)
 		for (size_t k = 0; k < c->programs; k++)
-			found += strcmp(want[i], c->program[k]) == 0;
+			found +=
+			    strcmp(want[i].name, c->program[k].name) == 0 &&
+			    want[i].closed == c->program[k].closed;
 	assert_int_equal(found, ARRAY_LEN(want));
 	compiled_free(c);
 }

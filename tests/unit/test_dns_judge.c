@@ -151,6 +151,30 @@ types_that_go_around(void **state)
 		     dns_type_evades(66));
 }
 
+static void
+encrypted_resolvers(void **state)
+{
+	static const struct {
+		const char *name;
+		bool known;
+	} t[] = {
+	    {"dns.google", true},
+	    {"dns64.dns.google", true},
+	    {"chrome.cloudflare-dns.com", true},
+	    {"public.dns.iij.jp", true},
+	    {"www.one.one.one.one", true},
+	    {"mydns.google", false},
+	    {"google", false},
+	    {"dns.google.example", false},
+	    {"", false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(t); i++)
+		if (dns_name_encrypted(t[i].name) != t[i].known)
+			fail_msg("%s", t[i].name);
+}
+
 int
 main(void)
 {
@@ -158,6 +182,7 @@ main(void)
 	    cmocka_unit_test(the_first_rule_without_conditions_decides),
 	    cmocka_unit_test(private_addresses),
 	    cmocka_unit_test(types_that_go_around),
+	    cmocka_unit_test(encrypted_resolvers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

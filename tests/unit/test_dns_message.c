@@ -269,6 +269,23 @@ chains(void **state)
 	assert_int_equal(a.addresses, 1);
 }
 
+/* Who asks for any class gets CNAMEs of the internet's. */
+static void
+chains_of_any_class(void **state)
+{
+	(void)state;
+	begin(0x0100, "a.jp", A);
+	store_be16(w.b + w.len - 2, 255);
+	assert_int_equal(dns_question_parse(&q, w.b, w.len), 0);
+	begin(0x8180, "a.jp", A);
+	store_be16(w.b + w.len - 2, 255);
+	rr_cname("a.jp", 400, "b.jp");
+	rr_a("b.jp", 500, 7);
+	assert_int_equal(parse(), 0);
+	assert_int_equal(a.names, 2);
+	assert_int_equal(a.addresses, 1);
+}
+
 static void
 chain_of(unsigned n)
 {
@@ -605,10 +622,19 @@ filters_additional_records(void **state)
 	rr_a("x.jp", 60, 2);
 	count(6, -1);
 	count(10, 1);
+	assert_int_equal(parse(), 0);
+	assert_true(a.more && a.addresses == 0);
 	n = dns_answer_filter(out, sizeof(out), w.b, w.len, keep_odd, NULL);
 	assert_true(n > 0);
 	assert_int_equal(records_of(out), 1);
 	assert_int_equal(load_be16(out + 10), 0);
+	assert_int_equal(dns_answer_parse(&a, &q, out, (size_t)n), 0);
+	assert_false(a.more);
+	/* The same in the section before it. */
+	count(10, -1);
+	count(8, 1);
+	assert_int_equal(parse(), 0);
+	assert_true(a.more && a.addresses == 0);
 }
 
 static void
@@ -637,6 +663,7 @@ main(void)
 	    cmocka_unit_test(names_that_are_not_plain),
 	    cmocka_unit_test(addresses_and_times),
 	    cmocka_unit_test(chains),
+	    cmocka_unit_test(chains_of_any_class),
 	    cmocka_unit_test(chains_without_end),
 	    cmocka_unit_test(answers_to_something_else),
 	    cmocka_unit_test(addresses_of_another_class),

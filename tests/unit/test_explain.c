@@ -115,12 +115,14 @@ expect_would(
 
 /* ---- what is known ---- */
 
-static void
-test_reasons(void **state)
+static const char *const known_name[] = {
+    "www.example.jp", "cdn.example.net", "a.example", "b.example"};
+
+/* A flow of which everything is known. */
+static struct flow
+known(void)
 {
-	static const char *const name[] = {
-	    "www.example.jp", "cdn.example.net", "a.example", "b.example"};
-	const struct flow f = {.name = name,
+	return (struct flow){.name = known_name,
 	    .names = 1,
 	    .dst = addr("192.168.1.7"),
 	    .src = addr("fd00::1"),
@@ -132,10 +134,25 @@ test_reasons(void **state)
 	    .uid = 1000,
 	    .has_ports_left = true,
 	    .ports_left = 120};
-	struct flow many = f;
-	static const struct {
-		const char *line, *reason;
-	} c[] = {
+}
+
+struct reason {
+	const char *line, *reason;
+};
+
+static void
+expect_reasons(const struct reason *c, size_t n)
+{
+	const struct flow f = known();
+
+	for (size_t i = 0; i < n; i++)
+		expect_reason(c[i].line, &f, c[i].reason);
+}
+
+static void
+test_reasons(void **state)
+{
+	static const struct reason c[] = {
 	    {"IP-CIDR,10.0.0.0/8,block", "192.168.1.7 is not in 10.0.0.0/8"},
 	    {"SRC-IP-CIDR,10.0.0.0/8,block",
 		"the source fd00::1 is not in 10.0.0.0/8"},
@@ -152,6 +169,16 @@ test_reasons(void **state)
 	    {"UID,0,block", "user 1000 is not 0"},
 	    {"PORTS-LEFT,<40,block", "it takes none of the line's ports"},
 	    {"RULE-SET,few,block", "it is none of the 3 entries of few"},
+	};
+
+	(void)state;
+	expect_reasons(c, ARRAY_LEN(c));
+}
+
+static void
+test_reasons_of_conditions(void **state)
+{
+	static const struct reason c[] = {
 	    {"DOMAIN-SUFFIX,jp,block,proto=tcp/icmp", "udp is not tcp/icmp"},
 	    {"DOMAIN-SUFFIX,jp,block,dport=80/8000-8080",
 		"port 443 is not in 80/8000-8080"},
@@ -170,16 +197,31 @@ test_reasons(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(c); i++)
-		expect_reason(c[i].line, &f, c[i].reason);
-	many.dst = addr("192.0.2.7");
-	expect_reason("PORTS-LEFT,<40,block", &many,
+	expect_reasons(c, ARRAY_LEN(c));
+}
+
+static void
+test_reason_of_ports_left(void **state)
+{
+	struct flow f = known();
+
+	(void)state;
+	f.dst = addr("192.0.2.7");
+	expect_reason("PORTS-LEFT,<40,block", &f,
 	    "120 ports are left, not fewer than 40");
-	many.names = 2;
-	expect_reason("DOMAIN,x.jp,block", &many,
+}
+
+static void
+test_reason_with_names(void **state)
+{
+	struct flow f = known();
+
+	(void)state;
+	f.names = 2;
+	expect_reason("DOMAIN,x.jp,block", &f,
 	    "www.example.jp, cdn.example.net is not x.jp");
-	many.names = 4;
-	expect_reason("DOMAIN,x.jp,block", &many,
+	f.names = 4;
+	expect_reason("DOMAIN,x.jp,block", &f,
 	    "www.example.jp, cdn.example.net, a.example and 1 more names is "
 	    "not x.jp");
 }
@@ -409,6 +451,65 @@ test_print(void **state)
 	close_policy();
 }
 
+/* As policy_nft.c's, and their neighbours. */
+static void
+test_local(void **state)
+{
+	static const struct {
+		const char *dst;
+		bool local;
+	} table[] = {
+	    {"0.0.0.0", true},
+	    {"0.0.0.1", false},
+	    {"126.255.255.255", false},
+	    {"127.0.0.1", true},
+	    {"127.255.255.255", true},
+	    {"128.0.0.0", false},
+	    {"169.253.255.255", false},
+	    {"169.254.0.0", true},
+	    {"169.254.255.255", true},
+	    {"169.255.0.0", false},
+	    {"223.255.255.255", false},
+	    {"224.0.0.0", true},
+	    {"239.255.255.255", true},
+	    {"240.0.0.0", false},
+	    {"255.255.255.254", false},
+	    {"255.255.255.255", true},
+	    {"::", true},
+	    {"::1", true},
+	    {"::2", false},
+	    {"1::", false},
+	    {"fe7f::", false},
+	    {"fe80::", true},
+	    {"febf:ffff::1", true},
+	    {"fec0::", false},
+	    {"ff00::", true},
+	    {"ff02::fb", true},
+	};
+	struct flow f = {.proto = RULE_UDP};
+	json_t *o;
+
+	(void)state;
+	open_policy("DEFAULT,block\n");
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		bool local = table[i].local;
+
+		f.dst = addr(table[i].dst);
+		o = explain(&f);
+		assert_int_equal(
+		    json_is_true(json_object_get(o, "local")), local);
+		assert_int_equal(
+		    json_is_null(json_object_get(o, "line")), local);
+		assert_string_equal(
+		    text_of(o, "target"), local ? "native" : "block");
+		if (local)
+			expect_print(
+			    o, "native   local, whatever the rules say\n");
+		json_decref(o);
+	}
+	close_policy();
+}
+
 static void
 test_print_list(void **state)
 {
@@ -486,6 +587,9 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_reasons),
+	    cmocka_unit_test(test_reasons_of_conditions),
+	    cmocka_unit_test(test_reason_of_ports_left),
+	    cmocka_unit_test(test_reason_with_names),
 	    cmocka_unit_test(test_does_not_spill),
 	    cmocka_unit_test(test_unknown),
 	    cmocka_unit_test(test_would),
@@ -494,6 +598,7 @@ main(void)
 	    cmocka_unit_test(test_considered_limit),
 	    cmocka_unit_test(test_any_bytes),
 	    cmocka_unit_test(test_print),
+	    cmocka_unit_test(test_local),
 	    cmocka_unit_test(test_print_list),
 	    cmocka_unit_test(test_print_many_would),
 	    cmocka_unit_test(test_alloc_failures),

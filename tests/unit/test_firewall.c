@@ -63,58 +63,8 @@ test_whole_body_R1(void **state)
 
 /* As a client with "Table = auto" has it. */
 static void
-test_answers(void **state)
+answering_body(struct text *t)
 {
-	static const char answers[] =
-	    "set asked0 {\n"
-	    "typeof ip saddr . udp sport . udp dport\n"
-	    "flags dynamic,timeout; size 65535; timeout 2m;\n"
-	    "}\n"
-	    "set asked1 {\n"
-	    "typeof ip6 saddr . udp sport . udp dport\n"
-	    "flags dynamic,timeout; size 65535; timeout 2m;\n"
-	    "}\n"
-	    "chain asked {\n"
-	    "type filter hook input priority security; policy accept;\n"
-	    "iifname \"ukai0\" ct direction original meta l4proto udp "
-	    "ip daddr 10.66.0.2 socket wildcard 1 update @asked0 "
-	    "{ ip saddr . udp sport . udp dport }\n"
-	    "iifname != \"ukai0\" ct direction original meta l4proto udp "
-	    "delete @asked0 { ip saddr . udp sport . udp dport }\n"
-	    "iifname \"ukai0\" ct direction original meta l4proto udp "
-	    "ip6 daddr fd66::2 socket wildcard 1 update @asked1 "
-	    "{ ip6 saddr . udp sport . udp dport }\n"
-	    "iifname != \"ukai0\" ct direction original meta l4proto udp "
-	    "delete @asked1 { ip6 saddr . udp sport . udp dport }\n"
-	    "}\n"
-	    "chain sources {\n"
-	    "type filter hook output priority raw; policy accept;\n"
-	    "meta mark 0 meta l4proto udp "
-	    "ip daddr . udp dport . udp sport @asked0 ip saddr set 10.66.0.2\n"
-	    "meta mark 0 meta l4proto udp "
-	    "ip6 daddr . udp dport . udp sport @asked1 ip6 saddr set fd66::2\n"
-	    "}\n"
-	    "chain answers {\n"
-	    "type route hook output priority mangle; policy accept;\n"
-	    "ct direction original accept\n"
-	    "ct mark & 0xff000000 == 0x1000000 "
-	    "meta mark set meta mark & 0xffffff | 0x1000000\n"
-	    "meta l4proto udp ct mark & 0xff000000 == 0x1000000 "
-	    "ip saddr 10.66.0.2 update @asked0 "
-	    "{ ip daddr . udp dport . udp sport }\n"
-	    "meta l4proto udp ct mark & 0xff000000 == 0x1000000 "
-	    "ip6 saddr fd66::2 update @asked1 "
-	    "{ ip6 daddr . udp dport . udp sport }\n"
-	    "}\n";
-	static const char incoming[] =
-	    "iifname \"ukai0\" ct direction original ct state new "
-	    "ct mark set ct mark & 0xffffff | 0x1000000\n"
-	    "iifname \"ukai0\" ct direction original "
-	    "ct mark & 0xff000000 != { 0x0, 0x1000000 } "
-	    "ct mark set ct mark & 0xffffff | 0x1000000\n"
-	    "iifname != \"ukai0\" ct direction reply "
-	    "ct mark & 0xff000000 == 0x1000000 "
-	    "meta mark set meta mark & 0xffffff | 0x1000000\n";
 	const struct ip_ifaddr a[] = {
 	    address("10.66.0.2/24"), address("fd66::2/64")};
 	const struct firewall_conf c = {.ifname = "ukai0",
@@ -125,14 +75,82 @@ test_answers(void **state)
 	    .answer_mask = 0xff000000,
 	    .address = a,
 	    .n = ARRAY_LEN(a)};
+
+	firewall_body(t, &c);
+	assert_false(t->failed);
+}
+
+static const char answers[] =
+    "set asked0 {\n"
+    "typeof ip saddr . udp sport . udp dport\n"
+    "flags dynamic,timeout; size 65535; timeout 2m;\n"
+    "}\n"
+    "set asked1 {\n"
+    "typeof ip6 saddr . udp sport . udp dport\n"
+    "flags dynamic,timeout; size 65535; timeout 2m;\n"
+    "}\n"
+    "chain asked {\n"
+    "type filter hook input priority security; policy accept;\n"
+    "iifname \"ukai0\" ct direction original meta l4proto udp "
+    "ip daddr 10.66.0.2 socket wildcard 1 update @asked0 "
+    "{ ip saddr . udp sport . udp dport }\n"
+    "iifname != \"ukai0\" ct direction original meta l4proto udp "
+    "delete @asked0 { ip saddr . udp sport . udp dport }\n"
+    "iifname \"ukai0\" ct direction original meta l4proto udp "
+    "ip6 daddr fd66::2 socket wildcard 1 update @asked1 "
+    "{ ip6 saddr . udp sport . udp dport }\n"
+    "iifname != \"ukai0\" ct direction original meta l4proto udp "
+    "delete @asked1 { ip6 saddr . udp sport . udp dport }\n"
+    "}\n"
+    "chain sources {\n"
+    "type filter hook output priority raw; policy accept;\n"
+    "meta mark 0 meta l4proto udp "
+    "ip daddr . udp dport . udp sport @asked0 ip saddr set 10.66.0.2\n"
+    "meta mark 0 meta l4proto udp "
+    "ip6 daddr . udp dport . udp sport @asked1 ip6 saddr set fd66::2\n"
+    "}\n"
+    "chain answers {\n"
+    "type route hook output priority mangle; policy accept;\n"
+    "ct direction original accept\n"
+    "ct mark & 0xff000000 == 0x1000000 "
+    "meta mark set meta mark & 0xffffff | 0x1000000\n"
+    "meta l4proto udp ct mark & 0xff000000 == 0x1000000 "
+    "ip saddr 10.66.0.2 update @asked0 "
+    "{ ip daddr . udp dport . udp sport }\n"
+    "meta l4proto udp ct mark & 0xff000000 == 0x1000000 "
+    "ip6 saddr fd66::2 update @asked1 "
+    "{ ip6 daddr . udp dport . udp sport }\n"
+    "}\n";
+
+static void
+test_answers(void **state)
+{
+	struct text t = {0};
+
+	(void)state;
+	answering_body(&t);
+	assert_non_null(strstr(t.s, answers));
+	text_fini(&t);
+}
+
+/* After our own datagrams' mark is back, before the MSS. */
+static void
+test_answers_incoming(void **state)
+{
+	static const char incoming[] =
+	    "iifname \"ukai0\" ct direction original ct state new "
+	    "ct mark set ct mark & 0xffffff | 0x1000000\n"
+	    "iifname \"ukai0\" ct direction original "
+	    "ct mark & 0xff000000 != { 0x0, 0x1000000 } "
+	    "ct mark set ct mark & 0xffffff | 0x1000000\n"
+	    "iifname != \"ukai0\" ct direction reply "
+	    "ct mark & 0xff000000 == 0x1000000 "
+	    "meta mark set meta mark & 0xffffff | 0x1000000\n";
 	struct text t = {0};
 	const char *at;
 
 	(void)state;
-	firewall_body(&t, &c);
-	assert_false(t.failed);
-	assert_non_null(strstr(t.s, answers));
-	/* After our own datagrams' mark is back, before the MSS. */
+	answering_body(&t);
 	at = strstr(t.s, incoming);
 	assert_non_null(at);
 	assert_true(at > strstr(t.s, "meta mark set ct mark\n"));
@@ -287,6 +305,7 @@ main(void)
 	    cmocka_unit_test(test_without_sockets),
 	    cmocka_unit_test(test_whole_body_R1),
 	    cmocka_unit_test(test_answers),
+	    cmocka_unit_test(test_answers_incoming),
 	    cmocka_unit_test(test_no_mark),
 	    cmocka_unit_test(test_addresses_are_not_told_R2),
 	    cmocka_unit_test(test_many_addresses_R1),

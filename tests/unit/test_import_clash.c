@@ -86,6 +86,12 @@ assert_parses(const struct text *t)
 	"  - {name: R, type: select, proxies: [REJECT, REJECT-DROP]}\n"        \
 	"  - {name: RD, type: select, proxies: [REJECT, DIRECT]}\n"            \
 	"  - {name: U, type: select, use: [sub], proxies: [DIRECT]}\n"         \
+	"  - {name: U2, type: select, use: [sub]}\n"                           \
+	"  - {name: DP, proxies: [DIRECT, P, jp], type: select}\n"             \
+	"  - {name: F, type: fallback, proxies: [DIRECT, jp]}\n"               \
+	"  - {name: G, type: select, proxies: [DP, jp]}\n"                     \
+	"  - {name: T, type: url-test, proxies: [DIRECT, jp]}\n"               \
+	"  - {name: TR, type: url-test, proxies: [REJECT, DIRECT]}\n"          \
 	"  - {name: A, type: url-test, include-all: true}\n"                   \
 	"  - {name: L1, type: select, proxies: [L2]}\n"                        \
 	"  - {name: L2, type: select, proxies: [L1]}\n"                        \
@@ -113,8 +119,16 @@ static const struct {
     {"DOMAIN-SUFFIX,+.example.com,D", "DOMAIN-SUFFIX,example.com,native\n"},
     {"DOMAIN-SUFFIX,.example.com,D2", "DOMAIN-SUFFIX,example.com,native\n"},
     {"DOMAIN-KEYWORD,ads,R", "DOMAIN-KEYWORD,ads,block\n"},
-    {"DOMAIN-SUFFIX,example.com,RD", "DOMAIN-SUFFIX,example.com,native\n"},
-    {"DOMAIN-SUFFIX,example.com,U", "DOMAIN-SUFFIX,example.com,tunnel\n"},
+    /* Groups to choose from: what is first, until somebody chooses. */
+    {"DOMAIN-SUFFIX,example.com,RD", "DOMAIN-SUFFIX,example.com,block\n"},
+    {"DOMAIN-SUFFIX,example.com,DP", "DOMAIN-SUFFIX,example.com,native\n"},
+    {"DOMAIN-SUFFIX,example.com,F", "DOMAIN-SUFFIX,example.com,native\n"},
+    {"DOMAIN-SUFFIX,example.com,G", "DOMAIN-SUFFIX,example.com,native\n"},
+    {"DOMAIN-SUFFIX,example.com,U", "DOMAIN-SUFFIX,example.com,native\n"},
+    {"DOMAIN-SUFFIX,example.com,U2", "DOMAIN-SUFFIX,example.com,tunnel\n"},
+    /* Others: whichever it may be. */
+    {"DOMAIN-SUFFIX,example.com,T", "DOMAIN-SUFFIX,example.com,tunnel\n"},
+    {"DOMAIN-SUFFIX,example.com,TR", "DOMAIN-SUFFIX,example.com,native\n"},
     {"DOMAIN-SUFFIX,example.com,A", "DOMAIN-SUFFIX,example.com,tunnel\n"},
     {"DOMAIN-SUFFIX,example.com,L1", "DOMAIN-SUFFIX,example.com,tunnel\n"},
     {"DOMAIN-SUFFIX,example.com,jp", "DOMAIN-SUFFIX,example.com,tunnel\n"},
@@ -150,7 +164,41 @@ static const struct {
 	"IP-CIDR,169.254.0.0/16,native\nIP-CIDR,224.0.0.0/4,native\n"
 	"IP-CIDR,::1/128,native\nIP-CIDR,fc00::/7,native\n"
 	"IP-CIDR,fe80::/10,native\nIP-CIDR,ff00::/8,native\n"},
-    {"AND,((NETWORK,UDP),(DST-PORT,443)),REJECT", NULL},
+    {"AND,((NETWORK,UDP),(DST-PORT,443)),REJECT",
+	"NETWORK,UDP,block,dport=443\n"},
+    {"and, ( (DST-PORT, 80/443) , (NETWORK,tcp) ) , P , x",
+	"DST-PORT,80,tunnel,proto=tcp\nDST-PORT,443,tunnel,proto=tcp\n"},
+    {"AND,((DST-PORT,80/443),(DOMAIN-SUFFIX,+.a.jp),(PROCESS-NAME,b.exe)),D",
+	"DOMAIN-SUFFIX,a.jp,native,dport=80/443,process=b\n"},
+    {"AND,((RULE-SET,own),(IP-CIDR,10.0.0.0/8,src),(UID,7),(SRC-PORT,1)),R",
+	"RULE-SET,lists/own.yaml,block,src=10.0.0.0/8,uid=7,sport=1\n"},
+    {"AND,((SRC-IP-CIDR,10.0.0.0/8),(IP-CIDR,192.0.2.0/24,no-resolve)),P",
+	"SRC-IP-CIDR,10.0.0.0/8,tunnel,dst=192.0.2.0/24\n"},
+    {"AND,((DOMAIN,a.jp)),P", "DOMAIN,a.jp,tunnel\n"},
+    {"AND,((DOMAIN,a.jp),(DOMAIN-KEYWORD,b)),P", NULL},
+    {"AND,((DOMAIN,a.jp),(GEOIP,CN)),P", NULL},
+    {"AND,((GEOIP,LAN),(NETWORK,udp)),P", NULL},
+    {"AND,((DOMAIN,a.jp),(DST-PORT,x)),P", NULL},
+    {"AND,((DOMAIN,a.jp),(DST-PORT,1),(DST-PORT,2)),P", NULL},
+    {"AND,((DOMAIN,a.jp),(PROCESS-NAME,a#b)),P", NULL},
+    {"AND,((DOMAIN,a.jp),(NOT,((NETWORK,udp)))),P", NULL},
+    {"AND,((DOMAIN,a.jp),(MATCH)),P", NULL},
+    {"AND,((MATCH)),P", NULL},
+    {"AND,((DOMAIN,a.jp),(NETWORK,udp)),PASS", NULL},
+    {"AND,((DOMAIN,a.jp),(NETWORK,udp))", NULL},
+    {"AND,((DOMAIN,a.jp),(NETWORK,udp)),", NULL},
+    {"AND,((DOMAIN,a.jp),(NETWORK,udp),P", NULL},
+    {"AND,(DOMAIN,a.jp),P", NULL},
+    {"AND,(),P", NULL},
+    {"AND,P", NULL},
+    {"AND", NULL},
+    {"OR,((DOMAIN,a.jp),(DST-PORT,1/2),(RULE-SET,ads)),P",
+	"DOMAIN,a.jp,tunnel\nDST-PORT,1,tunnel\nDST-PORT,2,tunnel\n"
+	"RULE-SET,./r/ads.yaml,tunnel\n"},
+    {"OR,((DOMAIN,a.jp),(GEOIP,CN)),P", NULL},
+    {"OR,((DOMAIN,a.jp),(DST-PORT,0)),P", NULL},
+    {"OR,((DOMAIN,a.jp),(AND,((NETWORK,udp),(DST-PORT,1)))),P", NULL},
+    {"OR,((DOMAIN,a.jp),(MATCH)),P", NULL},
     {"NOT,((DOMAIN,a.example)),P", NULL},
     {"DOMAIN,a.example,(P)", "DOMAIN,a.example,tunnel\n"},
     {"SUB-RULE,(NETWORK,tcp),sub", NULL},
@@ -208,11 +256,11 @@ test_match_ends(void **state)
 	assert_int_equal(import(yaml, strlen(yaml)), 0);
 	assert_parses(&out);
 	assert_non_null(
-	    strstr(out.s, "# line 25 left out: DOMAIN,b.example,P"));
+	    strstr(out.s, "# line 31 left out: DOMAIN,b.example,P"));
 	assert_string_equal(
 	    rules_of(&out), "DOMAIN,a.example,tunnel\nDEFAULT,tunnel\n");
 	assert_int_equal(d.warnings, 1);
-	assert_int_equal(d.entry[0].line, 25);
+	assert_int_equal(d.entry[0].line, 31);
 }
 
 /* One warning for each kind, at its first line. */

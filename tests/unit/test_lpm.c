@@ -527,7 +527,8 @@ test_no_growth(void **state)
 	assert_int_equal(live, 0);
 }
 
-/* So many prefixes of one owner: a quadratic step anywhere takes minutes. */
+/* So many prefixes of one owner: a quadratic step anywhere takes minutes, of
+ * the processor's time. */
 static void
 check_many(uint32_t n, uint32_t step, unsigned bits)
 {
@@ -553,7 +554,7 @@ check_many(uint32_t n, uint32_t step, unsigned bits)
 	lpm_remove_owner(t, &many);
 	assert_null(lookup4(t, step));
 	assert_int_equal(other.count, n / 2);
-	assert_true(clock() - start < 2 * CLOCKS_PER_SEC);
+	assert_true(clock() - start < 20 * CLOCKS_PER_SEC);
 	lpm_free(t);
 	assert_int_equal(other.count, 0);
 	assert_int_equal(live, 0);

@@ -193,7 +193,10 @@ make(const char *file)
 	assert_int_equal(
 	    bindings_new(&f->p.bindings, f->c.matcher, f->c.slots), 0);
 	f->p.s = (struct policy_setup){
-	    .name = "t0", .conf = &f->conf, .routes = &f->routes};
+	    .name = "t0",
+	    .names = "/nonexistent/t0.names",
+	    .conf = &f->conf,
+	    .routes = &f->routes};
 	f->p.now = &f->c;
 	return f;
 }
@@ -512,7 +515,7 @@ test_known(void **state)
 	assert_int_equal(policy_gather_known(&f->p), 0);
 	assert_int_equal(f->p.knowns, 2);
 	/* What is gone is not known. */
-	bindings_tick(f->p.bindings, 2 * 86400 * UK_NS_PER_S);
+	bindings_tick(f->p.bindings, 2 * 86400 * UK_NS_PER_S, false);
 	assert_int_equal(policy_gather_known(&f->p), 0);
 	assert_int_equal(f->p.knowns, 0);
 	fini(f);
@@ -592,10 +595,15 @@ test_carried_over(void **state)
 	assert_int_equal(f->p.knowns, 2);
 	assert_int_equal(known(f, 1, "192.0.2.1"), 1);
 	assert_int_equal(known(f, 2, "2001:db8::1"), 1);
-	/* An hour, and they are asked for again. */
-	bindings_tick(f->p.bindings, (5 + 3599) * UK_NS_PER_S);
+	/* As if they had been answered now: tunnel an hour, tunnel! a day. */
+	bindings_tick(f->p.bindings, (5 + 3599) * UK_NS_PER_S, false);
 	assert_false(bindings_changed(f->p.bindings));
-	bindings_tick(f->p.bindings, (5 + 3601) * UK_NS_PER_S);
+	bindings_tick(f->p.bindings, (5 + 3601) * UK_NS_PER_S, false);
+	assert_true(bindings_changed(f->p.bindings));
+	assert_int_equal(policy_gather_known(&f->p), 0);
+	bindings_tick(f->p.bindings, (5 + 86399) * UK_NS_PER_S, false);
+	assert_false(bindings_changed(f->p.bindings));
+	bindings_tick(f->p.bindings, (5 + 86401) * UK_NS_PER_S, false);
 	assert_true(bindings_changed(f->p.bindings));
 	fini(f);
 }

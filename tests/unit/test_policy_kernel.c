@@ -2,6 +2,7 @@
  * before it is made, what goes into which table, what is counted. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -33,6 +34,7 @@ static struct {
 	size_t changes;
 	struct counter counter[8];
 	size_t counters, reads;
+	atomic_bool reading; /* until they have been read */
 } fw;
 
 static struct hostfw *const handle = (struct hostfw *)&fw;
@@ -154,7 +156,24 @@ hostfw_counters_each(struct hostfw *h, const char *table,
 		if (!visit(arg, fw.counter[i].name, fw.counter[i].packets,
 			fw.counter[i].bytes))
 			break;
+	fw.reading = false;
 	return 0;
+}
+
+int
+hostfw_counter(struct hostfw *h, const char *table, const char *counter,
+    uint64_t *packets, uint64_t *bytes)
+{
+	(void)h;
+	assert_string_equal(table, TABLE);
+	for (size_t i = 0; i < fw.counters; i++) {
+		if (strcmp(fw.counter[i].name, counter) != 0)
+			continue;
+		*packets = fw.counter[i].packets;
+		*bytes = fw.counter[i].bytes;
+		return 0;
+	}
+	return UK_ENOENT;
 }
 
 static void
@@ -582,6 +601,7 @@ counts_over_reloads(void **state)
 	count_slot(SLOT_RUN, 1, 10);
 	fw.apply = UK_EINVAL;
 	assert_int_equal(policy_kernel_put(f->k, &next.nft, NULL), UK_EINVAL);
+	policy_kernel_look(f->k);
 	expect_count(f, stays, 4, 40, 4000);
 	expect_count(f, goes, 5, 50, 5000);
 	fw.apply = 0;
@@ -594,6 +614,52 @@ counts_over_reloads(void **state)
 	policy_kernel_look(f->k);
 	expect_count(f, stays, 6, 60, 6000);
 	example_fini(&next);
+	example_fini(&e);
+}
+
+/* What the worker reads is not seen before it is done: the loop's thread looks
+ * at counters meanwhile. What was seen by nobody else counts. */
+static void
+counts_of_a_worker(void **state)
+{
+	struct fixture *f = *state;
+	struct example e;
+
+	example(&e, guarded, NULL);
+	assert_int_equal(policy_kernel_put(f->k, &e.nft, NULL), 0);
+	count_slot(slot(&e, 2), 3, 30);
+	policy_kernel_look(f->k);
+	fw.counters = 0;
+	count_slot(slot(&e, 2), 5, 50);
+	fw.reads = 0;
+	fw.reading = true;
+	assert_int_equal(policy_kernel_put_later(f->k, &e.nft, on_done, f), 0);
+	while (fw.reading)
+		uv_sleep(1);
+	expect_count(f, slot(&e, 2), 3, 30, 3000);
+	uv_run(&f->loop, UV_RUN_DEFAULT);
+	expect_count(f, slot(&e, 2), 5, 50, 5000);
+	example_fini(&e);
+}
+
+/* One counter is one question. */
+static void
+questions_of_the_lan(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t n = 0;
+	struct example e;
+
+	example(&e, guarded, NULL);
+	assert_int_equal(policy_kernel_put(f->k, &e.nft, NULL), 0);
+	assert_int_equal(policy_kernel_lan_dns(f->k, &n), UK_ENOENT);
+	count(POLICY_NFT_LAN_DNS, 7, 700);
+	assert_int_equal(policy_kernel_lan_dns(f->k, &n), 0);
+	assert_int_equal(n, 7);
+	assert_int_equal(fw.reads, 0);
+	assert_int_equal(policy_kernel_put_later(f->k, &e.nft, on_done, f), 0);
+	assert_int_equal(policy_kernel_lan_dns(f->k, &n), UK_EAGAIN);
+	uv_run(&f->loop, UV_RUN_DEFAULT);
 	example_fini(&e);
 }
 
@@ -714,7 +780,7 @@ no_memory(void **state)
 	struct policy_kernel *k;
 
 	(void)state;
-	for (unsigned i = 1; i <= 3; i++) {
+	for (unsigned i = 1; i <= 4; i++) {
 		fail_at = i;
 		assert_int_equal(policy_kernel_open(&k, &c), UK_ENOMEM);
 		assert_int_equal(fail_at, 0);
@@ -739,6 +805,8 @@ main(void)
 	    T(guard_is_gone),
 	    T(as_many_changes_as_fit),
 	    T(counts_over_reloads),
+	    T(counts_of_a_worker),
+	    T(questions_of_the_lan),
 	    T(no_table_no_counters),
 	    T(busy),
 	    T(refused_later),

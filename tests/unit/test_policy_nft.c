@@ -125,6 +125,18 @@ end(struct lab *l, enum rule_target target)
 	rules_lab_rule(&l->rules, RULE_DEFAULT, target, "end");
 }
 
+/* A rule for each target, in this order. */
+static const char *
+all_targets(struct lab *l)
+{
+	rule(l, TARGET_TUNNEL);
+	rule(l, TARGET_TUNNEL_ONLY);
+	rule(l, TARGET_NATIVE);
+	rule(l, TARGET_BLOCK);
+	end(l, TARGET_NATIVE);
+	return body(l, false);
+}
+
 static void
 test_targets(void **state)
 {
@@ -133,12 +145,7 @@ test_targets(void **state)
 
 	(void)state;
 	lab_init(&l);
-	rule(&l, TARGET_TUNNEL);
-	rule(&l, TARGET_TUNNEL_ONLY);
-	rule(&l, TARGET_NATIVE);
-	rule(&l, TARGET_BLOCK);
-	end(&l, TARGET_NATIVE);
-	t = body(&l, false);
+	t = all_targets(&l);
 	has(chain(t, "s1"),
 	    "{\nmeta l4proto tcp ct state invalid drop\ncounter name h1\n"
 	    "tcp flags & (fin | syn | rst | ack) != syn ct mark set ct mark & "
@@ -160,9 +167,36 @@ test_targets(void **state)
 	lacks(chain(t, "s3"), "refuse");
 	has(chain(t, "s4"), "| 0x00400004 goto refuse\n");
 	lacks(chain(t, "s4"), "accept");
+	lab_fini(&l);
+}
+
+static void
+test_order(void **state)
+{
+	struct lab l;
+	const char *t;
+
+	(void)state;
+	lab_init(&l);
+	t = all_targets(&l);
 	has(chain(t, "rules"), "goto s4\ngoto s5\n}");
 	has(chain(t, "s65534"), "goto refuse\n");
 	has(chain(t, "s65533"), "accept\n");
+	has(chain(t, "refuse"), "{\nmeta l4proto tcp ct state invalid drop\n"
+				"meta l4proto tcp reject with tcp reset\n"
+				"reject with icmpx admin-prohibited\n}");
+	lab_fini(&l);
+}
+
+static void
+test_source_and_leaks(void **state)
+{
+	struct lab l;
+	const char *t;
+
+	(void)state;
+	lab_init(&l);
+	t = all_targets(&l);
 	has(chain(t, "source"),
 	    "oifname \"uk0\" ct mark & 0xffe00000 == 0x02200000 "
 	    "ip saddr != { 10.66.0.2 } snat ip to 10.66.0.2\n");
@@ -176,6 +210,18 @@ test_targets(void **state)
 	    "ct mark & 0x00f00000 != 0 counter name ct mark & 0x0000ffff "
 	    "map @bytes\n}");
 	has(chain(t, "arrived"), "accept;\nmeta mark != 0x0000ca6c ct mark ");
+	lab_fini(&l);
+}
+
+static void
+test_own_and_arriving(void **state)
+{
+	struct lab l;
+	const char *t;
+
+	(void)state;
+	lab_init(&l);
+	t = all_targets(&l);
 	has(chain(t, "arriving"),
 	    "accept;\nct mark & 0x00b00000 == 0x00100000 accept\n"
 	    "iifname \"uk0\" ct direction reply "
@@ -191,9 +237,6 @@ test_targets(void **state)
 	    "oifname \"lo\" accept\n"
 	    "meta mark & 0xff000000 == 0x02000000 goto asked_for\n"
 	    "goto decide\n}");
-	has(chain(t, "refuse"), "{\nmeta l4proto tcp ct state invalid drop\n"
-				"meta l4proto tcp reject with tcp reset\n"
-				"reject with icmpx admin-prohibited\n}");
 	lab_fini(&l);
 }
 
@@ -497,7 +540,6 @@ test_dns(void **state)
 	    {3, {FAMILY_V6, {0xfe, 0x80, [15] = 3}}, false},
 	    {4, {FAMILY_V6, {0xfe, 0x80, [15] = 4}}, true},
 	};
-	struct ip_prefix lan = rules_lab_prefix("192.168.50.0/24");
 	struct lab l;
 	const char *t;
 
@@ -512,14 +554,21 @@ test_dns(void **state)
 	    "meta mark & 0x00ff0000 == 0x00ff0000 "
 	    "accept\n"
 	    "ct mark & 0xffe00000 == 0x02200000 accept\n"
+	    /* Our own, without its mark, never comes back. */
+	    "udp sport != 53 udp dport 53 ct zone 0 drop\n"
 	    "ip6 daddr fe80::/10 meta l4proto { tcp, udp } "
 	    "th dport 53 goto link_dns\n"
 	    "udp dport 53 redirect to :5300\n"
 	    "tcp dport 53 redirect to :5300\n");
 	has(chain(t, "decide"), "th dport 53 meta mark & 0x00ff0000 != "
 				"0x00ff0000 goto local\n");
+	/* Before anything is let pass. */
 	has(chain(t, "own_dns_zone"),
 	    "type filter hook output priority raw; policy accept;\n"
+	    "meta l4proto icmp @th,0,16 0x0303 "
+	    "@th,136,8 17 @th,224,16 53 drop\n"
+	    "meta l4proto ipv6-icmp @th,0,16 0x0104 "
+	    "@th,112,8 17 @th,384,16 53 drop\n"
 	    "meta mark 0x0000ca6c accept\n");
 	has(chain(t, "own_dns_zone"),
 	    "meta mark & 0x00ff0000 == 0x00ff0000 accept\n"
@@ -538,6 +587,27 @@ test_dns(void **state)
 	    "oif 3 meta l4proto { tcp, udp } dnat ip6 to [fe80::3]:5300\n"
 	    "oif 4 meta l4proto { tcp, udp } dnat ip6 to [fe80::4]:5300\n"
 	    "drop\n");
+	lab_fini(&l);
+}
+
+/* The same for whom this host is a gateway of, by a link's address as well. */
+static void
+test_lan_dns(void **state)
+{
+	static const struct policy_nft_link link[] = {
+	    {3, {FAMILY_V6, {0xfe, 0x80, [15] = 3}}, false},
+	    {4, {FAMILY_V6, {0xfe, 0x80, [15] = 4}}, true},
+	};
+	struct ip_prefix lan = rules_lab_prefix("192.168.50.0/24");
+	struct lab l;
+	const char *t;
+
+	(void)state;
+	lab_init(&l);
+	end(&l, TARGET_NATIVE);
+	l.p.dns_port = 5300;
+	l.p.link = link;
+	l.p.links = ARRAY_LEN(link);
 	l.p.network = &lan;
 	l.p.networks = 1;
 	t = body(&l, false);
@@ -548,7 +618,8 @@ test_dns(void **state)
 	lacks(chain(t, "lan_dns"), "iif 3");
 	lacks(chain(t, "lan_dns"), "ip6 saddr @");
 	has(chain(t, "lan_dns_zone"), "ip saddr @network4 udp sport != 53 "
-				      "udp dport 53 ct zone set 5300\n");
+				      "udp dport 53 ct zone set 5300\n"
+				      "ip saddr @network4 meta l4proto icmp");
 	lab_fini(&l);
 }
 
@@ -704,8 +775,8 @@ test_no_gap_while_tables_change_R8(void **state)
 	has(chain(t, "own_again"), "type route hook output priority -144;");
 	has(chain(t, "arriving"), "hook prerouting priority -145;");
 	has(chain(t, "arriving_again"), "hook prerouting priority -144;");
-	has(chain(t, "source"), "hook postrouting priority 100;");
-	has(chain(t, "source_again"), "hook postrouting priority 101;");
+	has(chain(t, "source"), "hook postrouting priority 95;");
+	has(chain(t, "source_again"), "hook postrouting priority 96;");
 	has(chain(t, "own_dns"), "hook output priority -100;");
 	has(chain(t, "own_dns_again"), "hook output priority -99;");
 	has(chain(t, "lan_dns"), "hook prerouting priority -100;");
@@ -777,6 +848,9 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_targets),
+	    cmocka_unit_test(test_order),
+	    cmocka_unit_test(test_source_and_leaks),
+	    cmocka_unit_test(test_own_and_arriving),
 	    cmocka_unit_test(test_families_of_the_tunnel),
 	    cmocka_unit_test(test_live_from_the_first_moment),
 	    cmocka_unit_test(test_entries_of_a_list),
@@ -786,6 +860,7 @@ main(void)
 	    cmocka_unit_test(test_several_ports_left),
 	    cmocka_unit_test(test_own_ce),
 	    cmocka_unit_test(test_dns),
+	    cmocka_unit_test(test_lan_dns),
 	    cmocka_unit_test(test_guard),
 	    cmocka_unit_test(test_known_addresses),
 	    cmocka_unit_test(test_long_list),

@@ -58,7 +58,7 @@ static struct {
 	uint64_t walk_ns; /* what a walk takes */
 	struct flow_tuple deleted[8];
 	size_t deletions;
-	unsigned looks;
+	unsigned looks, looked;
 	uint64_t rng;
 } k;
 
@@ -128,15 +128,64 @@ watch_close(struct watch *w)
 		*w = (struct watch){.at_ns = UK_NEVER};
 }
 
+/* A worker thread: it may have read the flows long before the loop hears. */
+static struct {
+	uv_work_t *work;
+	uv_work_cb run;
+	uv_after_work_cb done;
+	bool has_run;
+} job[4];
+static bool slow;
+
+int
+uv_queue_work(
+    uv_loop_t *loop, uv_work_t *work, uv_work_cb run, uv_after_work_cb done)
+{
+	size_t i = 0;
+
+	(void)loop;
+	while (job[i].work != NULL)
+		assert_true(++i < ARRAY_LEN(job));
+	job[i].work = work;
+	job[i].run = run;
+	job[i].done = done;
+	job[i].has_run = false;
+	return 0;
+}
+
+static void
+run_job(size_t i)
+{
+	uv_work_t *work = job[i].work;
+
+	if (!job[i].has_run)
+		job[i].run(work);
+	job[i].has_run = true;
+	if (slow && rnd(3) > 0)
+		return;
+	job[i].work = NULL;
+	job[i].done(work, 0);
+}
+
+static void
+run_jobs(void)
+{
+	for (size_t i = 0; i < ARRAY_LEN(job); i++)
+		if (job[i].work != NULL && (!slow || rnd(3) == 0))
+			run_job(i);
+}
+
 static void
 pass(uint64_t ns)
 {
 	uint64_t end = now_ns + ns;
 
+	run_jobs();
 	while (timer.at_ns <= end) {
 		now_ns = timer.at_ns;
 		timer.at_ns = UK_NEVER;
 		timer.due(timer.arg);
+		run_jobs();
 	}
 	now_ns = end;
 }
@@ -326,7 +375,6 @@ apply(void *arg, const struct hostfw_change *c, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		size_t set = set_number(c[i].set);
 
-		assert_string_equal(c[i].table, "ukai-t");
 		assert_int_equal(c[i].key_len, 8);
 		if (!c[i].add)
 			take(set, c[i].key);
@@ -495,6 +543,13 @@ setup(void **state)
 }
 
 static void
+looked(void *arg)
+{
+	assert_ptr_equal(arg, &k);
+	k.looked++;
+}
+
+static void
 open_with(struct mape *m)
 {
 	static const struct ip_prefix local = {{FAMILY_V4, {203, 0, 113}}, 24};
@@ -504,16 +559,17 @@ open_with(struct mape *m)
 	    .slots = &slots,
 	    .ports = 240,
 	    .mape = m,
-	    .table = "ukai-t",
 	    .local = &local,
 	    .locals = 1,
 	    .network = &network,
 	    .networks = 1,
 	    .apply = apply,
 	    .each = each,
+	    .looked = looked,
 	    .arg = &k};
 
 	assert_int_equal(ports_left_open(&p, &c, NULL), 0);
+	run_jobs();
 }
 
 static int
@@ -522,6 +578,8 @@ teardown(void **state)
 	(void)state;
 	ports_left_close(p);
 	p = NULL;
+	slow = false;
+	run_jobs();
 	return 0;
 }
 
@@ -553,6 +611,11 @@ expect_sets(void)
 	}
 	for (size_t i = 0; i < SETS; i++)
 		assert_int_equal(k.set[i].n, n[i % 2]);
+	k.looked = 0;
+	assert_true(ports_left_look(p));
+	assert_int_equal(k.looked, 0);
+	run_jobs();
+	assert_int_equal(k.looked, 1);
 	ports_left_stats(p, &s);
 	assert_int_equal(s.ports, 240);
 	assert_false(s.own_ce);
@@ -572,16 +635,40 @@ test_has(void **state)
 	assert_false(ports_left_has(&none));
 }
 
-/* Which of the flows that are there already count. */
+/* A flow that is there already, and whether it counts. */
+struct found {
+	uint32_t mark;
+	uint8_t proto;
+	const char *src, *dst;
+	bool counts;
+};
+
+static void
+check_found(const struct found *t)
+{
+	size_t set = t->proto == 6 ? 0 : 1;
+
+	setup(NULL);
+	k.flow[0] = flow(t->mark, t->proto, t->src, 5000, t->dst);
+	k.flows = 1;
+	open_with(NULL);
+	assert_int_equal(k.set[set].n, t->counts);
+	assert_int_equal(k.set[2 + set].n, t->counts);
+	assert_int_equal(k.set[1 - set].n, 0);
+	if (t->counts)
+		expect_sets();
+	/* An end takes out what was put in. */
+	end(0);
+	hear();
+	pass(UK_NS_PER_S);
+	assert_int_equal(k.set[set].n, 0);
+	teardown(NULL);
+}
+
 static void
 test_found_at_open(void **state)
 {
-	static const struct {
-		uint32_t mark;
-		uint8_t proto;
-		const char *src, *dst;
-		bool counts;
-	} t[] = {
+	static const struct found t[] = {
 	    {0, 6, "192.168.1.5", "198.51.100.1", true},
 	    {0, 17, "192.168.1.5", "198.51.100.1", true},
 	    {MARK_NATIVE, 6, "192.168.1.5", "198.51.100.1", true},
@@ -615,26 +702,8 @@ test_found_at_open(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
-		size_t set = t[i].proto == 6 ? 0 : 1;
-
-		setup(NULL);
-		k.flow[0] =
-		    flow(t[i].mark, t[i].proto, t[i].src, 5000, t[i].dst);
-		k.flows = 1;
-		open_with(NULL);
-		assert_int_equal(k.set[set].n, t[i].counts);
-		assert_int_equal(k.set[2 + set].n, t[i].counts);
-		assert_int_equal(k.set[1 - set].n, 0);
-		if (t[i].counts)
-			expect_sets();
-		/* An end takes out what was put in. */
-		end(0);
-		hear();
-		pass(UK_NS_PER_S);
-		assert_int_equal(k.set[set].n, 0);
-		teardown(NULL);
-	}
+	for (size_t i = 0; i < ARRAY_LEN(t); i++)
+		check_found(&t[i]);
 }
 
 /* The element goes with the last flow from that end. */
@@ -796,6 +865,7 @@ test_again(void **state)
 	for (size_t i = 0; i < SETS; i++)
 		k.set[i].n = 0;
 	ports_left_again(p);
+	run_jobs();
 	expect_sets();
 	for (size_t i = 0; i < SETS; i++)
 		k.set[i].n = 0;
@@ -805,11 +875,53 @@ test_again(void **state)
 	expect_sets();
 }
 
+/* A look at the flows from before the table was there says nothing of what has
+ * begun since: none of that goes missing. */
+static void
+test_again_meanwhile(void **state)
+{
+	(void)state;
+	open_with(NULL);
+	start(TCP(5000));
+	assert_true(ports_left_look(p));
+	job[0].run(job[0].work);
+	job[0].has_run = true;
+	start(TCP(5001));
+	for (size_t i = 0; i < SETS; i++)
+		k.set[i].n = 0;
+	ports_left_again(p);
+	pass(UK_NS_PER_S);
+	expect_sets();
+}
+
+/* The loop goes on while the kernel walks over its flows, whatever ends
+ * meanwhile: also the policy, and who waits is told. */
+static void
+test_closed_meanwhile(void **state)
+{
+	(void)state;
+	open_with(NULL);
+	start(TCP(5000));
+	end(0);
+	hear();
+	now_ns = timer.at_ns;
+	timer.due(timer.arg);
+	assert_non_null(job[0].work);
+	assert_true(ports_left_look(p));
+	ports_left_close(p);
+	p = NULL;
+	assert_int_equal(k.looked, 1);
+	run_jobs();
+	assert_null(job[0].work);
+	assert_int_equal(k.looked, 1);
+}
+
 static void
 random_step(void)
 {
 	static const char *const dst[] = {"198.51.100.1", "198.51.100.2"};
 
+	slow = rnd(2) == 0;
 	switch (rnd(10)) {
 	case 0:
 		pass(rnd(100) * UK_NS_PER_MS);
@@ -851,6 +963,7 @@ test_random(void **state)
 		k.begins = TCP((uint16_t)(5000 + rnd(40)));
 		k.begin_in = (unsigned)rnd(4);
 		hear();
+		slow = false;
 		pass(2 * UK_NS_PER_S);
 		k.begin_in = 0;
 		expect_sets();
@@ -926,6 +1039,7 @@ test_own_ce(void **state)
 		k.set[i].n = 0;
 	ports_left_again(p);
 	expect_few();
+	assert_false(ports_left_look(p));
 	ports_left_stats(p, &s);
 	assert_true(s.own_ce);
 	assert_int_equal(s.used_tcp, 12);
@@ -1036,6 +1150,8 @@ main(void)
 	    TEST(test_many),
 	    TEST(test_full),
 	    TEST(test_again),
+	    TEST(test_again_meanwhile),
+	    TEST(test_closed_meanwhile),
 	    TEST(test_random),
 	    TEST(test_own_ce),
 	    TEST(test_own_ce_refuses),

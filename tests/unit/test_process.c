@@ -116,6 +116,40 @@ test_args(void **state)
 	}
 }
 
+static void
+test_start(void **state)
+{
+#define TO_21 "S 1 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 "
+	static const struct {
+		const char *text;
+		int want;
+		uint64_t start;
+	} t[] = {
+	    {"7 (a) " TO_21 "9876 5 5\n", 0, 9876},
+	    {"7 (a) 1) (b) " TO_21 "18446744073709551615 5\n", 0, UINT64_MAX},
+	    {"7 (a) " TO_21 "12", 0, 12},
+	    {"7 (a) " TO_21, -1, 0},
+	    {"7 (a) " TO_21 "-1 5\n", -1, 0},
+	    {"7 (a) S 1 1", -1, 0},
+	    {"7 (a)", -1, 0},
+	    {"7 a " TO_21 "9 5\n", -1, 0},
+	    {"", -1, 0},
+	};
+	uint64_t start, own;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		assert_int_equal(
+		    process_parse_start(&start, t[i].text), t[i].want);
+		if (t[i].want == 0)
+			assert_true(start == t[i].start);
+	}
+	assert_int_equal(process_start(&own, getpid()), 0);
+	assert_int_equal(process_start(&start, getppid()), 0);
+	assert_true(start > 0 && start <= own);
+	assert_int_equal(process_start(&start, -1), -1);
+}
+
 struct seen {
 	int pid;
 	unsigned times;
@@ -176,6 +210,7 @@ main(void)
 	    cmocka_unit_test(test_match),
 	    cmocka_unit_test(test_exe),
 	    cmocka_unit_test(test_args),
+	    cmocka_unit_test(test_start),
 	    cmocka_unit_test(test_read),
 	};
 

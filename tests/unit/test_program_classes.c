@@ -33,7 +33,7 @@ rnd(uint32_t below)
 }
 
 static void
-follow(struct program_classes *c, const char *const *name, size_t n)
+follow(struct program_classes *c, const struct program_name *name, size_t n)
 {
 	struct program_classes next;
 
@@ -45,8 +45,10 @@ follow(struct program_classes *c, const char *const *name, size_t n)
 static void
 test_numbers_stay(void **state)
 {
-	static const char *const first[] = {"a", "b", "a"};
-	static const char *const second[] = {"c", "b"};
+	static const struct program_name first[] = {
+	    {"a", false}, {"b", false}, {"a", false}};
+	static const struct program_name second[] = {
+	    {"c", false}, {"b", false}};
 	struct program_classes c;
 
 	(void)state;
@@ -74,7 +76,8 @@ test_numbers_stay(void **state)
 static void
 test_note(void **state)
 {
-	static const char *const names[] = {"new", "old"};
+	static const struct program_name names[] = {
+	    {"new", false}, {"old", false}};
 	struct program_classes c;
 
 	(void)state;
@@ -98,7 +101,7 @@ test_note(void **state)
 }
 
 static char many[CLASS_PROGRAM_MAX + 2][8];
-static const char *name_of[CLASS_PROGRAM_MAX + 2];
+static struct program_name name_of[CLASS_PROGRAM_MAX + 2];
 
 static void
 test_limit(void **state)
@@ -108,7 +111,7 @@ test_limit(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(many); i++) {
 		snprintf(many[i], sizeof(many[i]), "p%zu", i);
-		name_of[i] = many[i];
+		name_of[i].name = many[i];
 	}
 	program_classes_init(&c);
 	assert_int_equal(
@@ -117,8 +120,11 @@ test_limit(void **state)
 	for (unsigned i = 1; i <= CLASS_PROGRAM_MAX; i++)
 		assert_null(next.of[i].name);
 	follow(&c, name_of, CLASS_PROGRAM_MAX);
-	assert_int_equal(program_classes_find(&c, many[CLASS_PROGRAM_MAX - 1]),
-	    CLASS_PROGRAM_MAX);
+	/* The last one gets what Tailscale's mark reads as. */
+	assert_int_equal(program_classes_find(&c, many[2]), 3);
+	assert_int_equal(program_classes_find(&c, many[3]), 5);
+	assert_int_equal(
+	    program_classes_find(&c, many[CLASS_PROGRAM_MAX - 1]), 8);
 	for (unsigned i = 1; i <= CLASS_PROGRAM_MAX; i++)
 		c.of[i].recorded = true;
 	/* A name comes for one that goes, the first: its number is all there
@@ -144,7 +150,7 @@ test_random(void **state)
 	(void)state;
 	program_classes_init(&c);
 	for (int round = 0; round < 2000; round++) {
-		const char *name[NAMES];
+		struct program_name name[NAMES];
 		uint32_t chosen = rnd(1u << NAMES);
 		size_t n = 0;
 
@@ -153,7 +159,7 @@ test_random(void **state)
 				name[n++] = name_of[i];
 		follow(&c, name, n);
 		for (unsigned i = 0; i < NAMES; i++) {
-			unsigned class = program_classes_find(&c, name_of[i]);
+			unsigned class = program_classes_find(&c, many[i]);
 
 			assert_int_equal(class != 0, chosen >> i & 1);
 			if (first[i] == 0)
@@ -170,7 +176,8 @@ test_random(void **state)
 static void
 test_no_memory(void **state)
 {
-	static const char *const names[] = {"a", "b", "c"};
+	static const struct program_name names[] = {
+	    {"a", false}, {"b", false}, {"c", false}};
 	struct program_classes c, next;
 	unsigned failures = 0;
 
@@ -188,6 +195,42 @@ test_no_memory(void **state)
 	fail_at = 0;
 	assert_int_equal(failures, 3);
 	program_classes_fini(&next);
+	program_classes_fini(&c);
+}
+
+/* A script's name is cut by the kernel: what may be one of which nothing may
+ * leak is taken for it, what may be another one is not. */
+static void
+test_cut(void **state)
+{
+	static const struct program_name names[] = {
+	    {"backup-to-cloud-daily", true}, {"sync-everything-now", false},
+	    {"short", true}, {"abcdefghijklmno", true}};
+	static const struct program_name later[] = {
+	    {"backup-to-cloud-daily", false}};
+	static const struct {
+		const char *name;
+		unsigned class;
+	} t[] = {{"backup-to-cloud", 1}, {"backup-to-cloud-weekly", 1},
+	    {"backup-to-clou", CLASS_NONE}, {"Backup-to-cloud", CLASS_NONE},
+	    {"sync-everything", CLASS_NONE}, {"short", CLASS_NONE},
+	    {"shortshortshort", CLASS_NONE}, {"abcdefghijklmno", 5},
+	    {"", CLASS_NONE}};
+	struct program_classes c;
+
+	(void)state;
+	program_classes_init(&c);
+	follow(&c, names, ARRAY_LEN(names));
+	for (size_t i = 0; i < ARRAY_LEN(t); i++)
+		assert_int_equal(
+		    program_classes_cut(&c, t[i].name), t[i].class);
+	follow(&c, names + 1, 1);
+	assert_int_equal(
+	    program_classes_cut(&c, "backup-to-cloud"), CLASS_NONE);
+	follow(&c, later, 1);
+	assert_int_equal(program_classes_find(&c, "backup-to-cloud-daily"), 1);
+	assert_int_equal(
+	    program_classes_cut(&c, "backup-to-cloud"), CLASS_NONE);
 	program_classes_fini(&c);
 }
 
@@ -224,6 +267,7 @@ main(void)
 	    cmocka_unit_test(test_limit),
 	    cmocka_unit_test(test_random),
 	    cmocka_unit_test(test_no_memory),
+	    cmocka_unit_test(test_cut),
 	    cmocka_unit_test(test_folders),
 	};
 

@@ -88,7 +88,7 @@ test_table_of_plans_R3_R5_R6(void **state)
 	static const struct {
 		const char *interface, *peer, *local, *plan;
 	} row[] = {
-	    {"", "", "", "51821 51821: |"},
+	    {"", "", "", "51821 51821 valid: |"},
 	    /* R3: before main. R6: only the mark is exempt, no address. */
 	    {"", "AllowedIPs = 0.0.0.0/0\nEndpoint = 192.0.2.1:51820", "",
 		"51821 51821 valid all4: 0.0.0.0/0 | "
@@ -101,7 +101,7 @@ test_table_of_plans_R3_R5_R6(void **state)
 		"51821 51821 valid all4: 0.0.0.0/1 128.0.0.0/1 | "
 		"v4@20002 not mark 51821 -> 51821"},
 	    {"", "AllowedIPs = 8000::/1, ::/1", "",
-		"51821 51821 all6: ::/1 8000::/1 | "
+		"51821 51821 valid all6: ::/1 8000::/1 | "
 		"v6@20002 not mark 51821 -> 51821"},
 	    /* Half of it is not all. */
 	    {"", "AllowedIPs = 0.0.0.0/1, 2001:db8::/32", "",
@@ -134,8 +134,8 @@ test_table_of_plans_R3_R5_R6(void **state)
 		"51821 51821 valid: 198.51.100.0/24 203.0.113.0/24 | "
 		"v4@20001 not mark 51821 -> 51821"},
 	    {"", "AllowedIPs = 0.0.0.0/0, ::/0", "Routes = ::/0",
-		"51821 51821 all6: ::/0 | v6@20002 not mark 51821 -> 51821"},
-	    {"", "AllowedIPs = 0.0.0.0/0", "Routes = off", "51821 51821: |"},
+		"51821 51821 valid all6: ::/0 | v6@20002 not mark 51821 -> 51821"},
+	    {"", "AllowedIPs = 0.0.0.0/0", "Routes = off", "51821 51821 valid: |"},
 	    {"", "AllowedIPs = 0.0.0.0/0",
 		"Routes = 10.0.0.0/8\nLocalNetworks = 10.9.0.0/16",
 		"51821 51821 valid: 10.0.0.0/8 | v4@19001 to 10.9.0.0/16 -> "

@@ -140,6 +140,31 @@ static const struct {
 	{"DOMAIN-SUFFIX a.jp", "DOMAIN-SUFFIX b.jp"}},
     {"[/a.jp/b.jp/]https://192.0.2.1/dns-query",
 	{"DOMAIN-SUFFIX a.jp", "DOMAIN-SUFFIX b.jp"}},
+    {"ipset=/a.jp/b.jp/x,y\nnftset=/c.jp/4#i#f#x,6#i#f#y\n"
+     "server=/d.jp/192.0.2.1,192.0.2.2",
+	{"DOMAIN-SUFFIX a.jp", "DOMAIN-SUFFIX b.jp", "DOMAIN-SUFFIX c.jp",
+	    "DOMAIN-SUFFIX d.jp"}},
+    {"address=/a.jp/::\naddress=/b.jp/#\nserver=/c.jp/::1#53\nlocal=/d.jp/",
+	{"DOMAIN-SUFFIX a.jp", "DOMAIN-SUFFIX b.jp", "DOMAIN-SUFFIX c.jp",
+	    "DOMAIN-SUFFIX d.jp"}},
+    /* smartdns. */
+    {"address /a.jp/#\nnameserver /b.jp/x\ndomain-rules /c.jp/ -a -n x",
+	{"DOMAIN-SUFFIX a.jp", "DOMAIN-SUFFIX b.jp", "DOMAIN-SUFFIX c.jp"}},
+    /* unbound. */
+    {"server:\n  local-zone: \"a.jp.\" always_nxdomain\n"
+     "local-zone: b.jp static\n local-data: \"c.jp. A 0.0.0.0\"",
+	{"DOMAIN-SUFFIX a.jp", "DOMAIN-SUFFIX b.jp", "DOMAIN c.jp"}},
+    /* Response policy zones. */
+    {"$TTL 2h\n$ORIGIN x.\n@ IN SOA a. b. (\n1 ; x\n 2 3\n)\n\tNS a.\n"
+     "A.jp CNAME . ; x\n*.b.jp\t60 IN CNAME *.\nc.jp IN 60 A 192.0.2.1\n"
+     "in.d.jp CNAME rpz-drop.",
+	{"DOMAIN a.jp", "DOMAIN-SUFFIX b.jp", "DOMAIN c.jp", "DOMAIN in.d.jp"}},
+    /* RFC 8805. */
+    {"192.0.2.0/24,JP,JP-13,Tokyo,1000001\n2001:db8::/32,US,,,",
+	{"IP-CIDR 192.0.2.0/24", "IP-CIDR 2001:db8::/32"}},
+    /* mihomo. */
+    {"IP-CIDR,10.0.0.0/8,no-resolve,src\nIP-CIDR6,fd00::/8,src,no-resolve",
+	{"SRC-IP-CIDR 10.0.0.0/8", "SRC-IP-CIDR fd00::/8"}},
     /* Of firewalls. */
     {"; x\n192.0.2.0/24 ; SBL1 ; y", {"IP-CIDR 192.0.2.0/24"}},
     {"192.0.2.0/24,\n192.0.2.1, 2001:db8::1",
@@ -195,23 +220,35 @@ static const struct {
 	const char *list, *word;
 	size_t entries;
 } warned[] = {
-    {"GEOIP,JP\na.jp\nGEOIP,CN\n", "line 1 and 1 more: left out, as GEOIP", 1},
+    {"GEOIP,JP\na.jp\nGEOIP,CN\n",
+	"lines 1, 3: left out, as GEOIP is not known (list the addresses", 1},
     {"URL-REGEX,^http://(a,b)$\na.jp", "as URL-REGEX is not known", 1},
     {"regexp:^a,b$\na.jp", "regexp:", 1},
     {"@@||b.jp^\n||a.jp^", "exceptions", 1},
+    /* Names that are as all others, for DNS servers. */
+    {"server=/a.jp/192.0.2.1\nserver=/b.a.jp/#\naddress /c.a.jp/-\n"
+     "[/d.a.jp/]#\nlocal-zone: \"e.a.jp\" transparent",
+	"lines 2, 3, 4 and 1 more: left out: a list has no exceptions", 1},
+    {"add x 192.0.2.0/24\nadd x 192.0.2.1 timeout 0 nomatch",
+	"line 2: left out: a list has no exceptions", 1},
+    {"$TTL 30\na.jp CNAME .\nb.jp 60 IN CNAME rpz-passthru.",
+	"line 3: left out: a list has no exceptions", 1},
+    {"@ SOA a. b. 1 2 3 4 5\na.jp CNAME .\n24.0.2.0.192.rpz-ip CNAME .\n"
+     "c.jp TXT x\n CNAME .\n$INCLUDE x\n",
+	"lines 3, 4, 5 and 1 more: left out: of a zone file", 1},
     {"a.jp\nFINAL,PROXY", "line 2: left out: a list has no DEFAULT", 1},
     {"a.jp\nPROCESS-NAME,rclone.exe", "line 2: left out, as it is for", 1},
     {"PROCESS-NAME,/usr/bin/x\na.jp", "line 1: left out, as it is for", 1},
     {"192.0.2.1/24", "bits behind their length", 1},
-    {"DOMAIN,a.jp,Proxy\nDOMAIN,b.jp,x,y", "line 1 and 1 more: what stands", 2},
+    {"DOMAIN,a.jp,src", "line 1: what stands", 1},
+    {"DOMAIN,a.jp,Proxy\nDOMAIN,b.jp,x,y", "lines 1, 2: what stands", 2},
     {"GEOIP,JP", "as GEOIP is not known", 0},
     {"DOMAIN,1.2.3.4\na.jp\nDOMAIN-SUFFIX,2001:db8::1",
-	"line 1 and 1 more: addresses where names", 3},
-    {"a.*.jp\nDOMAIN,b?.jp\n*\nc.jp", "line 1 and 2 more: left out: a \"*\"",
-	1},
+	"lines 1, 3: addresses where names", 3},
+    {"a.*.jp\nDOMAIN,b?.jp\n*\nc.jp", "lines 1, 2, 3: left out: a \"*\"", 1},
     {"||a.jp^\n||b.jp^$third-party\n/x/\n||ads.\n||c\n||d.jp:443^\n"
      "&x\n||^\nDOMAN,a.jp\n[x]\ny:",
-	"line 2 and 9 more: left out: of adblock", 1},
+	"lines 2, 3, 4 and 7 more: left out: of adblock", 1},
     {"[Adblock Plus 2.0]\nbanner.gif\n||a.jp^", "line 2: left out: of", 1},
 };
 
@@ -247,7 +284,7 @@ test_windows(void **state)
 	assert_int_equal(r->entries, 2);
 	assert_string_equal(r->names + r->entry[1].name, "b.exe");
 	assert_int_equal(d.warnings, 1);
-	assert_non_null(strstr(d.entry[0].text, "line 1 and 1 more"));
+	assert_non_null(strstr(d.entry[0].text, "lines 1, 2: left out"));
 	rules_free(r);
 }
 
@@ -275,6 +312,7 @@ static const struct {
     {"PORTS-LEFT,<40", "l:1:1: PORTS-LEFT belongs"},
     {"bogus-nxdomain=192.0.2.1", "l:1:1: \"bogus-nxdomain\" is none of"},
     {"192.0.2.0-192.0.2.9", "l:1:1: \"192.0.2.0-192.0.2.9\": a range"},
+    {"a.jp\n\x97\xe1.jp", "l:2:1: this is not UTF-8; maybe iconv -f CP932"},
     {"DOMAIN\uff0ca.jp", "l:1:1: \"DOMAIN\uff0ca.jp\": a full-width"},
     {"DST-PORT,>65535", "l:1:10: \">65535\" is no port"},
     {"DST-PORT,<1", "l:1:10: \"<1\" is no port"},
@@ -282,9 +320,11 @@ static const struct {
     {"DST-PORT,80//443", "l:1:13: a value is missing"},
     {"add x", "l:1:6: a value is missing"},
     {"add x a.jp", "l:1:7: \"a.jp\" is a name"},
+    {"address=/#/192.0.2.1", "l:1:10: \"#\" is no domain name"},
+    {"192.0.2.0/24,J1,x", "l:1:14: \"J1\" is"},
     {"192.0.2.1, a.jp", "l:1:12: \"a.jp\" is a name"},
     {"[/a.jp b/]x", "l:1:3: \"a.jp b\" is no domain name"},
-    {"server=192.0.2.1", "l:1:1: \"server=192.0.2.1\": /NAME/"},
+    {"server=192.0.2.1", "l:1:1: \"server\": /NAME/"},
     {"server=//192.0.2.1", "l:1:9: a value is missing"},
     {"domain:", "l:1:8: a value is missing"},
     {"full:a.jp:443", "l:1:10: \":443\" is no attribute"},

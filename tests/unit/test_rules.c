@@ -294,6 +294,19 @@ static const struct wrong wrong[] = {
     {"DOMAIN=a.jp", 1, 1, "separated by commas"},
     {"DOMAIN\uff0ca.jp\uff0ctunnel", 1, 7, "full-width"},
     {"DOMAIN,a.jp\u3001tunnel", 1, 12, "full-width"},
+    {"DOMAIN,a.jp,\u3000tunnel", 1, 13, "blank (U+3000)"},
+    {"DOMAIN,a.jp,tunnel\u3000# \u4f8b", 1, 19, "blank (U+3000)"},
+    {"\uff03 \u4f8b", 1, 1, "comments begin with \"#\""},
+    {"IP-CIDR,\uff11.0.0.0/8,tunnel", 1, 9, "did you mean 1.0.0.0/8?"},
+    {"DST-PORT,\uff18\uff10,tunnel", 1, 10, "did you mean 80?"},
+    {"PORTS-LEFT,\uff1c40,tunnel", 1, 12, "did you mean <40?"},
+    {"UID,1,tunnel,dport=\uff18", 1, 20, "did you mean 8?"},
+    /* One character and ".jp", and half of one. */
+    {"DOMAIN,\x97\xe1.jp,tunnel", 1, 1, "iconv -f CP932 -t UTF-8"},
+    {"DOMAIN,\xce\xe3.jp,tunnel", 1, 1, "iconv -f EUC-JP -t UTF-8"},
+    {"DOMAIN,\xce\xe3\xa4.jp,tunnel", 1, 1, "CP932"},
+    {"DOMAIN,\x1b$BNc\x1b(B.jp,tunnel", 1, 1, "ISO-2022-JP"},
+    {"DOMAIN,a.jp,tunnel\xe4\xbe", 1, 1, "not UTF-8"},
     {"GEOIP,JP,DIRECT", 1, 1, "GEOIP cannot stand here; list the addresses"},
     {"geosite,cn,DIRECT", 1, 1, "GEOSITE cannot stand here"},
     {"AND,((DOMAIN,a.jp),(NETWORK,UDP)),REJECT", 1, 1, "AND cannot"},
@@ -332,7 +345,7 @@ static const struct wrong wrong[] = {
     {"IP-CIDR,192.168.300.0/24,tunnel", 1, 9, "from 0 to 255"},
     {"IP-CIDR,192.0.2.1-192.0.2.9,tunnel", 1, 9, "a range"},
     {"IP-CIDR,2001:db8::g/32,tunnel", 1, 9, "no address and no prefix"},
-    {"SRC-IP-CIDR,pc.local,tunnel", 1, 13, "a name, and an address"},
+    {"SRC-IP-CIDR,pc.local,tunnel", 1, 13, "known by its address alone"},
     /* Names. */
     {"DOMAIN,1.2.3.4,tunnel", 1, 8, "IP-CIDR,1.2.3.4"},
     {"DOMAIN-SUFFIX,2001:db8::/32,tunnel", 1, 15, "IP-CIDR,2001:db8::/32"},
@@ -343,6 +356,9 @@ static const struct wrong wrong[] = {
     {"DOMAIN,https://a.jp/,tunnel", 1, 8, "without https://"},
     {"DOMAIN,a.jp:443,tunnel", 1, 8, "dport=443"},
     {"DOMAIN,a..jp,tunnel", 1, 8, "no domain name"},
+    {"SRC-IP-CIDR,10.0.0.0/33,native", 1, 13, "the length"},
+    {"IP-CIDR,192.0.2.1:80,native", 1, 9, "a port is a condition"},
+    {"IP-CIDR,[2001:db8::1],native", 1, 9, "a port is a condition"},
     {"DOMAIN-KEYWORD,a b,tunnel", 1, 16, "no domain name"},
     /* Ports and numbers. */
     {"DST-PORT,https,tunnel", 1, 10, "a number from 1 to 65535"},
@@ -353,16 +369,23 @@ static const struct wrong wrong[] = {
     {"SRC-PORT,90-,tunnel", 1, 10, "no port"},
     {"NETWORK,sctp,tunnel", 1, 9, "none of tcp, udp and icmp"},
     {"NETWORK,tcp/,tunnel", 1, 9, "none of tcp, udp and icmp"},
+    {"NETWORK,tcp/upd,tunnel", 1, 9, "did you mean udp?"},
     {"UID,root,tunnel", 1, 5, "id -u root"},
     {"UID,4294967295,tunnel", 1, 5, "no user"},
     {"UID,-1,tunnel", 1, 5, "no user"},
     {"PORTS-LEFT,40,tunnel", 1, 12, "did you mean <40?"},
+    {"PORTS-LEFT,<=40,tunnel", 1, 12, "did you mean <41?"},
+    {"PORTS-LEFT,<=65535,tunnel", 1, 12, "1 to 65535"},
+    {"PORTS-LEFT,=40,tunnel", 1, 12, "1 to 65535"},
     {"PORTS-LEFT,<0,tunnel", 1, 12, "1 to 65535"},
     {"PORTS-LEFT,<,tunnel", 1, 12, "1 to 65535"},
     {"PORTS-LEFT,<65536,tunnel", 1, 12, "1 to 65535"},
     /* Programs. */
     {"PROCESS-NAME,/usr/bin/rclone,tunnel", 1, 14, "path: rclone"},
     {"PROCESS-NAME,Rclone.EXE,tunnel", 1, 14, "may be called Rclone"},
+    {"PROCESS-NAME,rclone*,tunnel!", 1, 14, "not patterns"},
+    {"PROCESS-NAME,rcl?ne,tunnel", 1, 14, "not patterns"},
+    {"DOMAIN,a.jp,tunnel,process=*", 1, 28, "not patterns"},
     {"PROCESS-NAME,a\x01,tunnel", 1, 14, "such a byte"},
     {"PROCESS-NAME,"
      "abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz01,"
@@ -391,6 +414,7 @@ static const struct wrong wrong[] = {
     {"RULE-SET,lists/nested,tunnel", 1, 10, "a list cannot name lists"},
     {"RULE-SET,office.rules,tunnel", 1, 10, "this policy itself"},
     {"RULE-SET,https://a.jp/x,tunnel", 1, 10, "fetch the list"},
+    {"RULE-SET,lists\\good,tunnel", 1, 10, "separated by \"/\""},
     /* The file. */
     {"\xff\xfe"
      "D",
@@ -401,6 +425,9 @@ static const struct wrong wrong[] = {
     {"DOMAIN,a.jp,tunnel\rDEFAULT,native\r", 1, 1, "CR alone"},
     {"{\"rules\": []}", 1, 1, "this is JSON"},
     {"<html>", 1, 1, "this is a web page"},
+    {"# mine\n\n[Interface]\n", 1, 1, "the file that its Policy names"},
+    {"mixed-port: 7890\nrules:\n", 1, 1, "ukai policy import"},
+    {"rules:\n- MATCH,DIRECT\n", 1, 1, "ukai policy import"},
 };
 
 static void

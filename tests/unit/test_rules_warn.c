@@ -65,6 +65,13 @@ static const struct {
     {"IP-CIDR,0.0.0.0/0,native\nIP-CIDR,2001:db8::/32,tunnel", 0, ""},
     {"IP-CIDR,10.0.0.0/8,native\nDOMAIN,a.jp,tunnel,dst=10.1.2.3", 2, "line 1"},
     {"SRC-IP-CIDR,10.0.0.0/8,native\nUID,1,tunnel,src=10.1.2.3", 2, "line 1"},
+    /* What is local whatever the rules say. */
+    {"IP-CIDR,169.254.169.254,block", 1, "stay local"},
+    {"DST-PORT,5353,tunnel,dst=224.0.0.0/4", 1, "stay local"},
+    {"IP-CIDR,fe80::/10,tunnel!", 1, "stay local"},
+    {"IP-CIDR,127.0.0.0/8,native", 0, ""},
+    {"IP-CIDR,224.0.0.0/3,block", 0, ""},
+    {"IP-CIDR,255.255.255.254,block", 0, ""},
     /* Names. */
     {"DOMAIN-SUFFIX,a.jp,native\nDOMAIN,b.a.jp,tunnel", 2, "line 1"},
     {"DOMAIN-SUFFIX,a.jp,native\nDOMAIN-SUFFIX,c.b.a.jp,tunnel", 2, "line 1"},

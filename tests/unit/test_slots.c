@@ -36,10 +36,14 @@ test_few_rules_are_slots_each(void **state)
 	rules_lab_init(&l);
 	add(&l, RULE_DOMAIN, TARGET_TUNNEL, "DOMAIN,a,tunnel");
 	add(&l, RULE_DOMAIN, TARGET_TUNNEL, "DOMAIN,b,tunnel");
+	rules_lab_conditions(&l)->protos = RULE_TCP;
 	add(&l, RULE_DEFAULT, TARGET_NATIVE, "");
 	s = slots_of(&l, NULL);
 	assert_int_equal(s->n, 3);
 	for (uint32_t i = 0; i < 3; i++) {
+		assert_int_equal(
+		    s->item[i].target, i < 2 ? TARGET_TUNNEL : TARGET_NATIVE);
+		assert_int_equal(s->item[i].always, i != 1);
 		assert_int_equal(s->item[i].number, i + 1);
 		assert_int_equal(s->of_rule[i], i);
 		assert_ptr_equal(

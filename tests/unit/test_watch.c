@@ -132,6 +132,19 @@ test_timer(void **state)
 }
 
 static void
+test_timer_waits(void **state)
+{
+	struct seen *s = *state;
+	uint64_t from = uv_now(&s->loop);
+
+	s->w = watch_timer(&s->loop, on_due_close, s);
+	watch_after(s->w, 20 * UK_NS_PER_MS);
+	uv_run(&s->loop, UV_RUN_DEFAULT);
+	assert_int_equal(s->readable, 1);
+	assert_true(uv_now(&s->loop) - from >= 20);
+}
+
+static void
 on_call(void *arg)
 {
 	struct seen *s = arg;
@@ -248,6 +261,7 @@ main(void)
 	    WITH_LOOP(test_writable),
 	    WITH_LOOP(test_not_a_descriptor),
 	    WITH_LOOP(test_timer),
+	    WITH_LOOP(test_timer_waits),
 	    WITH_LOOP(test_call),
 	    WITH_LOOP(test_call_raises),
 	    WITH_LOOP(test_call_closed),
