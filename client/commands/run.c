@@ -1,9 +1,9 @@
 #include "commands.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <grp.h>
 #include <jansson.h>
+#include <limits.h>
 #include <poll.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "core/err.h"
+#include "io/cmdline.h"
 #include "io/ctl.h"
 #include "io/service.h"
 
@@ -36,56 +37,40 @@ static const char usage[] =
 
 struct options {
 	const char *name, *user; /* NULL: none given */
-	bool fallback, help;
+	bool fallback;
 	char **program; /* and its arguments, NULL after the last */
 };
 
-static int
-parse(struct options *o, int argc, char **argv)
+static const struct cmdline_option options[] = {
+    CMDLINE_TEXT('n', "name", struct options, name),
+    CMDLINE_FLAG(0, "fallback", struct options, fallback),
+    CMDLINE_TEXT(0, "user", struct options, user),
+};
+
+static const struct cmdline cmdline = {
+    .command = "ukai run",
+    .usage = usage,
+    .option = options,
+    .options = ARRAY_LEN(options),
+    .least = 1,
+    .most = INT_MAX,
+    .words = "a PROGRAM",
+    .in_order = true,
+};
+
+static bool
+parse(struct options *o, int argc, char **argv, int *code)
 {
-	static const struct option known[] = {
-	    {"name", required_argument, NULL, 'n'},
-	    {"fallback", no_argument, NULL, 'f'},
-	    {"user", required_argument, NULL, 'u'},
-	    {"help", no_argument, NULL, 'h'},
-	    {NULL, 0, NULL, 0},
-	};
-	int c;
+	struct cmdline_words w;
 
 	*o = (struct options){.name = NULL};
-	/* "+": the first word that is no option is the program. */
-	while ((c = getopt_long(argc, argv, "+n:h", known, NULL)) != -1) {
-		switch (c) {
-		case 'n':
-			o->name = optarg;
-			break;
-		case 'f':
-			o->fallback = true;
-			break;
-		case 'u':
-			o->user = optarg;
-			break;
-		case 'h':
-			o->help = true;
-			break;
-		default:
-			return UK_EINVAL;
-		}
-	}
-	o->program = argv + optind;
-	if (o->help)
-		return 0;
-	if (optind == argc) {
-		fprintf(
-		    stderr, "ukai: error: run takes a program\n\n%s", usage);
-		return UK_EINVAL;
-	}
-	if (o->name != NULL && !client_name_ok(o->name)) {
-		fprintf(stderr, "ukai: error: \"%s\" is no tunnel's name\n",
-		    o->name);
-		return UK_EINVAL;
-	}
-	return 0;
+	if (!cmdline_take(&cmdline, o, &w, argc, argv, code))
+		return false;
+	o->program = w.word;
+	if (o->name == NULL || client_name_ok(o->name))
+		return true;
+	*code = cmdline_refuse(&cmdline, "\"%s\" is no tunnel's name", o->name);
+	return false;
 }
 
 /* The tunnel's answer: {"error": null, or why not, "live"}. */
@@ -222,13 +207,10 @@ int
 command_run(int argc, char **argv)
 {
 	struct options o;
+	int code;
 
-	if (parse(&o, argc, argv) < 0)
-		return EXIT_USAGE;
-	if (o.help) {
-		fputs(usage, stdout);
-		return EXIT_OK;
-	}
+	if (!parse(&o, argc, argv, &code))
+		return code;
 	if (!command_is_root("run"))
 		return EXIT_PERMISSION;
 	return run(&o);
