@@ -44,6 +44,7 @@ struct client {
 	struct policy *policy; /* NULL: none is configured */
 	struct dns *dns;
 	struct watch *stamp_timer, *routes_timer;
+	bool overtaken; /* by somebody's rule; it has been told */
 	struct wg_key public_key; /* ours */
 	uint8_t stamp[WG_STAMP_LEN]; /* as saved */
 	struct log_limit stamp_complaint;
@@ -491,6 +492,29 @@ on_stamp_timer(void *arg)
 	watch_after(c->stamp_timer, STAMP_EVERY);
 }
 
+static void
+go_first(struct client *c)
+{
+	struct diag d;
+	int r;
+
+	diag_init(&d, NULL);
+	r = routes_go_first(
+	    &c->routes, c->undo, c->n, tunnel_ifindex(c->tunnel), &d);
+	if (r > 0)
+		log_msg(LOG_WARN,
+		    "%s: an ip rule of somebody's took away what goes into the "
+		    "tunnel; the tunnel's own go before it now",
+		    c->s.name);
+	else if (r < 0 && !c->overtaken)
+		log_msg(LOG_WARN,
+		    "%s: what goes into the tunnel is taken elsewhere, and "
+		    "dropped there: look at `ip rule`%s%s",
+		    c->s.name, d.n > 0 ? ": " : "",
+		    d.n > 0 ? d.entry[0].text : "");
+	c->overtaken = r < 0;
+}
+
 /* What has another route than the tunnel's would be dropped. */
 static void
 on_routes_timer(void *arg)
@@ -502,6 +526,7 @@ on_routes_timer(void *arg)
 		    "%s: somebody removed routes or rules of the tunnel; they "
 		    "are put back",
 		    c->s.name);
+	go_first(c);
 	watch_after(c->routes_timer, ROUTES_EVERY);
 }
 
@@ -512,7 +537,7 @@ watch_tunnel(struct client *c, struct diag *d)
 	c->routes_timer = watch_timer(c->s.loop, on_routes_timer, c);
 	if (c->routes_timer == NULL)
 		return UK_ENOMEM;
-	watch_after(c->routes_timer, ROUTES_EVERY);
+	watch_after(c->routes_timer, 0);
 	c->stamp_timer = watch_timer(c->s.loop, on_stamp_timer, c);
 	if (c->stamp_timer == NULL)
 		return UK_ENOMEM;

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "core/err.h"
-#include "core/value.h"
 #include "io/ctl.h"
 #include "io/service.h"
 #include "status.h"
@@ -215,20 +214,20 @@ names(const struct control_conf *c, const char *text, struct text *out)
 	    out);
 }
 
+/* Not by a number that it says: in a process namespace of its own it has
+ * another one, which is somebody else's here. */
 static void
-run(const struct control_conf *c, const char *text, bool fallback,
-    struct text *out)
+run(const struct session *s, bool fallback, struct text *out)
 {
+	const struct control_conf *c = &s->control->conf;
+	int err, pid = ctl_pid(s->control->ctl, s);
 	struct policy *p = NULL;
 	struct diag d;
-	uint64_t pid;
-	int err = value_parse_u64(&pid, text, strlen(text), INT32_MAX, false);
 
 	diag_init(&d, NULL);
+	err = c->policy_for_run(c->arg, &p, &d);
 	if (err == 0)
-		err = c->policy_for_run(c->arg, &p, &d);
-	if (err == 0)
-		err = policy_run(p, (int)pid, fallback, &d);
+		err = policy_run(p, pid, fallback, &d);
 	tunnel_status_answer(tunnel_status_put(error_json(err, &d), "live",
 				 json_boolean(p != NULL && policy_is_live(p))),
 	    out);
@@ -282,12 +281,12 @@ on_line(void *session, const char *text, size_t len, struct text *out)
 		status(s, out);
 	else if (strcmp(line, "reload") == 0)
 		reload(s, out);
+	else if (strcmp(line, "run") == 0)
+		run(s, false, out);
+	else if (strcmp(line, "run-fallback") == 0)
+		run(s, true, out);
 	else if ((rest = words(line, "names")) != NULL)
 		names(c, rest, out);
-	else if ((rest = words(line, "run")) != NULL)
-		run(c, rest, false, out);
-	else if ((rest = words(line, "run-fallback")) != NULL)
-		run(c, rest, true, out);
 	else
 		return false;
 	return true;

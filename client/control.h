@@ -9,9 +9,9 @@
  *            "line", "column", "text"}]}
  *   names ADDRESS
  *            what the policy knows it to be called: {"file", "names": []}
- *   run PID, run-fallback PID
- *            the process takes the tunnel: {"error": null or text, "live":
- *            does the relay answer}
+ *   run, run-fallback
+ *            who asks takes the tunnel: {"error": null or text, "live": does
+ *            the relay answer}
  *
  * Anything else ends the connection. */
 #ifndef UKAI_CONTROL_H

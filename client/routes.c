@@ -390,6 +390,86 @@ routes_mend(const struct routes *r, struct netcfg *n, unsigned ifindex)
 	return missed;
 }
 
+/* Some address that is on nobody's link (RFC 5180 8, RFC 2544 C.2.2). */
+static const struct ip_addr distant[] = {
+    {FAMILY_V4, {198, 18, 0, 1}},
+    {FAMILY_V6, {0x20, 0x01, 0x00, 0x02, [15] = 1}},
+};
+
+static bool
+is_taken(const struct routes *r, struct netcfg *n, unsigned ifindex,
+    const struct ip_addr *to)
+{
+	struct netcfg_path path;
+	int err = netcfg_path(n, to, r->answer_mark, &path);
+
+	return err == UK_ENOENT || (err == 0 && path.ifindex != ifindex);
+}
+
+/* The new ones first: at no time is there none. */
+static int
+move_answers(struct routes *r, uint8_t family, uint32_t priority,
+    struct undo *u, struct netcfg *n, struct diag *d)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < r->nrules && err == 0; i++) {
+		struct netcfg_rule rule = r->rule[i];
+
+		if (rule.family != family || rule.mark != r->answer_mark)
+			continue;
+		rule.priority = priority;
+		err = undo_rule(u, n, &rule, d);
+		if (err < 0)
+			break;
+		(void)netcfg_rule_remove(n, &r->rule[i], NULL);
+		r->rule[i] = rule;
+	}
+	return err;
+}
+
+static int
+go_first(struct routes *r, const struct ip_addr *to, struct undo *u,
+    struct netcfg *n, unsigned ifindex, struct diag *d)
+{
+	uint32_t first;
+	int err;
+
+	if (!is_taken(r, n, ifindex, to))
+		return 0;
+	err = netcfg_rule_first(n, to->family, &first);
+	if (err < 0)
+		return err == UK_ENOENT ? UK_ELIMIT : err;
+	for (size_t i = 0; i < r->nrules; i++)
+		if (r->rule[i].family == to->family &&
+		    r->rule[i].mark == r->answer_mark &&
+		    r->rule[i].priority < first)
+			return UK_ELIMIT;
+	if (first == 1)
+		return UK_ELIMIT;
+	err = move_answers(r, to->family, first - 1, u, n, d);
+	return err < 0 ? err : 1;
+}
+
+int
+routes_go_first(struct routes *r, struct undo *u, struct netcfg *n,
+    unsigned ifindex, struct diag *d)
+{
+	int moved = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(distant); i++) {
+		bool v6 = distant[i].family == FAMILY_V6;
+		int err = 0;
+
+		if (v6 ? r->answer_v6 : r->answer_v4)
+			err = go_first(r, &distant[i], u, n, ifindex, d);
+		if (err < 0)
+			return err;
+		moved |= err;
+	}
+	return moved;
+}
+
 int
 routes_add_rules(
     const struct routes *r, struct undo *u, struct netcfg *n, struct diag *d)

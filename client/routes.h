@@ -31,7 +31,8 @@
 /* Rules' priorities; main's is 32766. Answers come before everything but the
  * host's own addresses: their rule takes nothing else. Then what stays on the
  * line, at a place for each table, so that two tunnels may name the same
- * network. Of several tunnels those for everything come last. */
+ * network. Of several tunnels those for everything come last. The answers' goes
+ * further ahead where it has to (routes_go_first()). */
 #define ROUTES_PRIORITY_ANSWER 5000
 #define ROUTES_PRIORITY_LOCAL 19000
 #define ROUTES_PRIORITY_SOME 20001
@@ -80,6 +81,13 @@ int routes_add(
  * already. Nothing without "Table = auto". Returns whether anything was
  * missing. */
 bool routes_mend(const struct routes *r, struct netcfg *n, unsigned ifindex);
+/* Are packets that are marked for the tunnel taken elsewhere by somebody else's
+ * rule before ours? wg-quick(8) and `ip rule add` without a priority put theirs
+ * before all that are there. Then ours go before that one. Nothing without
+ * "Table = auto". Returns 0, all is well; 1: they went; UK_ELIMIT: there is no
+ * place before it; or the errors of netcfg.h and undo.h. */
+int routes_go_first(struct routes *r, struct undo *u, struct netcfg *n,
+    unsigned ifindex, struct diag *d);
 /* Rules and sysctl, through the journal. */
 int routes_add_rules(
     const struct routes *r, struct undo *u, struct netcfg *n, struct diag *d);

@@ -7,6 +7,7 @@
 
 #include "client/paths.h"
 #include "core/base.h"
+#include "io/cmdline.h"
 
 /* Are we root? If not, says that this command has to be. */
 bool command_is_root(const char *verb);
@@ -15,11 +16,13 @@ bool command_is_root(const char *verb);
  * exit code. */
 int command_print_json(json_t *o);
 
-/* For a verb that takes a tunnel's name at most. Is that what stands there? If
- * not, says what is wrong, or what usage_text says where --help asks for it,
- * and code is the one to end with. */
-bool command_takes_name(
-    int argc, char **argv, const char *usage_text, int *code);
+/* Is it a tunnel's name? If not, says so, and *code is what to end with. */
+bool command_is_name(const struct cmdline *c, const char *text, int *code);
+/* As cmdline_take(), for a verb that takes a tunnel's name at most: *name, NULL
+ * where none stands there. */
+#define COMMAND_NAME .most = 1, .words = "one tunnel's NAME"
+bool command_take_name(const struct cmdline *c, void *to, const char **name,
+    int argc, char **argv, int *code);
 
 /* For a verb that is about one tunnel where none is named: the only one that is
  * up. Returns EXIT_OK; else says why there is none, or that there are several

@@ -44,6 +44,10 @@ add_name(struct destination *d, const char *text, size_t len)
 		return UK_ELIMIT;
 	if (domain_name(label, text, len) < 0 || ends_with_number(label))
 		return UK_EINVAL;
+	for (size_t i = 0; i < d->names; i++) {
+		if (strcmp(d->name[i], label) == 0)
+			return 0;
+	}
 	d->name[d->names++] = label;
 	return 0;
 }
@@ -202,8 +206,8 @@ same_file(const char *a, const char *b)
 	       strcmp(x, y) == 0;
 }
 
-/* {"file", "names"} */
-static void
+/* {"file", "names"}. Returns whether that is the policy. */
+static bool
 take_names(struct destination *d, const json_t *answer, const char *file)
 {
 	const json_t *names = json_object_get(answer, "names"), *name;
@@ -211,38 +215,51 @@ take_names(struct destination *d, const json_t *answer, const char *file)
 
 	if (!same_file(
 		json_string_value(json_object_get(answer, "file")), file))
-		return;
+		return false;
 	json_array_foreach(names, i, name) if (json_is_string(name))
 	    add_name(d, json_string_value(name), json_string_length(name));
+	return true;
 }
 
-static void
+static bool
 ask_tunnel(struct destination *d, const char *tunnel, const char *file)
 {
 	char question[IP_ADDR_TEXT_MAX + 16], addr[IP_ADDR_TEXT_MAX];
 	struct client_paths paths;
 	char *text = NULL;
 	json_t *answer;
+	bool has;
 
 	snprintf(question, sizeof(question), "names %s\n",
 	    ip_addr_format(&d->addr[0], addr));
 	if (client_paths(&paths, tunnel, NULL) < 0 ||
 	    ctl_ask(paths.control, question, ASK_TIMEOUT_MS, &text, NULL) < 0)
-		return;
+		return false;
 	answer = json_loads(text, 0, NULL);
-	take_names(d, answer, file);
+	has = take_names(d, answer, file);
 	json_decref(answer);
 	free(text);
+	return has;
 }
 
-void
+bool
 destination_ask_names(struct destination *d, const char *file)
 {
 	struct client_names l;
+	bool any = false;
 
 	if (client_names_of_sockets(&l, NULL) < 0)
-		return;
+		return false;
 	for (size_t i = 0; i < l.n; i++)
-		ask_tunnel(d, l.name[i], file);
+		any = ask_tunnel(d, l.name[i], file) || any;
 	client_names_fini(&l);
+	return any;
+}
+
+bool
+destination_runs(const char *file)
+{
+	struct destination any = {.addr = {{.family = FAMILY_V4}}, .addrs = 1};
+
+	return destination_ask_names(&any, file);
 }

@@ -30,8 +30,10 @@ int destination_add_address(struct destination *d, const char *text);
 
 /* Look up the addresses of its first name, 3 s at most. */
 void destination_resolve(struct destination *d);
-/* Ask the tunnels that run with this policy which names its address has.
- * Silent when there is none. */
-void destination_ask_names(struct destination *d, const char *file);
+/* Ask the tunnels that run with this policy which names its first address has.
+ * Silent when there is none: then false. */
+bool destination_ask_names(struct destination *d, const char *file);
+/* Is there such a tunnel? */
+bool destination_runs(const char *file);
 
 #endif

@@ -73,11 +73,14 @@ stop_only_one(void)
 int
 command_down(int argc, char **argv)
 {
+	static const struct cmdline cmdline = {
+	    .command = "ukai down", .usage = usage, COMMAND_NAME};
+	const char *name;
 	int code;
 
-	if (!command_takes_name(argc, argv, usage, &code))
+	if (!command_take_name(&cmdline, NULL, &name, argc, argv, &code))
 		return code;
 	if (!command_is_root("down"))
 		return EXIT_PERMISSION;
-	return argc == 2 ? stop(argv[1]) : stop_only_one();
+	return name != NULL ? stop(name) : stop_only_one();
 }

@@ -2,7 +2,6 @@
 
 #include "core/value.h"
 #include "core/x25519.h"
-#include "io/program.h"
 #include "io/service.h"
 
 #include <sodium.h>
@@ -26,15 +25,19 @@ warn_world_readable(void)
 		    stderr);
 }
 
+static const struct cmdline cmdline = {
+    .command = "ukai genkey", .usage = usage};
+
 int
 command_genkey(int argc, char **argv)
 {
 	uint8_t key[KEY_LEN];
 	char text[KEY_BASE64_LEN + 1];
-	int printed;
+	struct cmdline_words w;
+	int printed, code;
 
-	if (argc != 1)
-		return program_usage(argc, argv, usage);
+	if (!cmdline_take(&cmdline, NULL, &w, argc, argv, &code))
+		return code;
 	if (sodium_init() < 0)
 		return EXIT_FAILED;
 	warn_world_readable();

@@ -1,42 +1,32 @@
 #include "commands.h"
 
-#include <stdio.h>
-#include <string.h>
-
-#include "client/paths.h"
-#include "io/program.h"
-#include "io/service.h"
-
-static void
-tell_bad_name(const char *verb, const char *text)
+bool
+command_is_name(const struct cmdline *c, const char *text, int *code)
 {
 	char name[CLIENT_NAME_MAX];
 
-	if (text[0] == '-') {
-		fprintf(stderr, "ukai: error: %s: unknown option %s\n\n", verb,
-		    text);
-		return;
-	}
-	fprintf(
-	    stderr, "ukai: error: %s: \"%s\" is no tunnel's name", verb, text);
+	if (client_name_ok(text))
+		return true;
 	/* Of a configuration file's path, as `ukai up` takes it. */
 	if (client_name_of_file(name, text, NULL) == 0)
-		fprintf(stderr, "; did you mean %s?\n\n", name);
+		*code = cmdline_refuse(c,
+		    "\"%s\" is no tunnel's name; did you mean %s?", text, name);
 	else
-		fputs(": 1 to 15 letters, digits and _=+.-\n\n", stderr);
+		*code = cmdline_refuse(c,
+		    "\"%s\" is no tunnel's name: 1 to 15 letters, digits and "
+		    "_=+.-",
+		    text);
+	return false;
 }
 
 bool
-command_takes_name(int argc, char **argv, const char *usage_text, int *code)
+command_take_name(const struct cmdline *c, void *to, const char **name,
+    int argc, char **argv, int *code)
 {
-	if (argc < 2 || (argc == 2 && client_name_ok(argv[1])))
-		return true;
-	if (argc > 2)
-		fprintf(stderr,
-		    "ukai: error: %s takes one name, not both %s and %s\n\n",
-		    argv[0], argv[1], argv[2]);
-	else if (strcmp(argv[1], "--help") != 0 && strcmp(argv[1], "-h") != 0)
-		tell_bad_name(argv[0], argv[1]);
-	*code = program_usage(argc, argv, usage_text);
-	return false;
+	struct cmdline_words w;
+
+	if (!cmdline_take(c, to, &w, argc, argv, code))
+		return false;
+	*name = w.n > 0 ? w.word[0] : NULL;
+	return *name == NULL || command_is_name(c, *name, code);
 }

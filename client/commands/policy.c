@@ -1,12 +1,7 @@
 #include "policy.h"
 
-#include <stdio.h>
-#include <string.h>
-
 #include "commands.h"
-#include "core/suggest.h"
 #include "io/program.h"
-#include "io/service.h"
 
 static const struct program_verb verbs[] = {
     {"check", command_policy_check,
@@ -30,19 +25,5 @@ static const struct program policy = {
 int
 command_policy(int argc, char **argv)
 {
-	const char *names[ARRAY_LEN(verbs)];
-	const char *near;
-
-	if (argc < 2 || argv[1][0] == '-' || program_has_verb(&policy, argv[1]))
-		return program_run(&policy, argc, argv);
-	for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
-		names[i] = verbs[i].name;
-	near = suggest_word(argv[1], strlen(argv[1]), names, ARRAY_LEN(names));
-	if (near == NULL)
-		return program_run(&policy, argc, argv);
-	fprintf(stderr,
-	    "ukai policy: error: there is no command \"%s\"; did you mean "
-	    "%s?\n",
-	    argv[1], near);
-	return EXIT_USAGE;
+	return program_run(&policy, argc, argv);
 }

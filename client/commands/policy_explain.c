@@ -210,7 +210,24 @@ struct question {
 	const struct matcher *m;
 	struct flow flow;
 	const struct destination *to;
+	/* A name, and tunnels run with this policy: they know which others its
+	 * addresses have. NULL: not so. */
+	const char *file;
+	struct destination one; /* of them, with all its names */
 };
+
+/* The flow that is to this address. */
+static void
+go_to(struct question *q, const struct ip_addr *a)
+{
+	q->flow.dst = *a;
+	q->one = *q->to;
+	q->one.addr[0] = *a;
+	if (q->file != NULL)
+		destination_ask_names(&q->one, q->file);
+	q->flow.name = q->one.name;
+	q->flow.names = q->one.names;
+}
 
 static bool
 asks_for_address(const struct rules *r, const struct rule *rule)
@@ -251,12 +268,12 @@ addresses_json(const struct ip_addr *a, size_t n)
 }
 
 static json_t *
-names_json(const struct destination *to)
+names_json(const struct flow *f)
 {
 	json_t *list = json_array();
 
-	for (size_t i = 0; i < to->names; i++)
-		list = tunnel_status_push(list, json_string(to->name[i]));
+	for (size_t i = 0; i < f->names; i++)
+		list = tunnel_status_push(list, json_string(f->name[i]));
 	return list;
 }
 
@@ -267,9 +284,9 @@ answer_json(struct question *q, const struct ip_addr *a, size_t n)
 	json_t *o;
 
 	if (n > 0)
-		q->flow.dst = a[0];
+		go_to(q, &a[0]);
 	o = explain_json(q->r, q->m, &q->flow, q->to->text);
-	o = tunnel_status_put(o, "names", names_json(q->to));
+	o = tunnel_status_put(o, "names", names_json(&q->flow));
 	return tunnel_status_put(o, "addresses", addresses_json(a, n));
 }
 
@@ -277,7 +294,7 @@ answer_json(struct question *q, const struct ip_addr *a, size_t n)
 static uint32_t
 decides(struct question *q, const struct ip_addr *a)
 {
-	q->flow.dst = *a;
+	go_to(q, a);
 	return always_local(a) ? UINT32_MAX : matcher_find(q->m, &q->flow).rule;
 }
 
@@ -373,7 +390,10 @@ explain(const struct options *o, struct destination *to, const struct rules *r,
 	q.flow.name = to->name;
 	q.flow.names = to->names;
 	q.flow.dport = to->port;
-	if (to->addrs == 0 && !o->no_resolve && needs_address(&q))
+	if (to->is_name && !o->no_resolve && destination_runs(file))
+		q.file = file;
+	if (to->addrs == 0 && !o->no_resolve &&
+	    (q.file != NULL || needs_address(&q)))
 		destination_resolve(to);
 	code = answer(&q, o->json);
 	matcher_free(m);

@@ -77,9 +77,14 @@ tell_answer(const json_t *o, const char *name)
 		printf("%s: in force\n", file);
 		return RELOADED;
 	}
+	if (d.errors > 0) {
+		fprintf(stderr,
+		    "ukai: error: %s: the old rules stay in force\n", file);
+		return BAD_FILE;
+	}
 	fprintf(stderr, "ukai: error: %s: %s: the old rules stay in force\n",
 	    file, error);
-	return d.errors > 0 ? BAD_FILE : FAILED;
+	return FAILED;
 }
 
 static enum outcome
@@ -168,17 +173,20 @@ reload_running(void)
 int
 command_policy_reload(int argc, char **argv)
 {
+	static const struct cmdline cmdline = {
+	    .command = "ukai policy reload", .usage = usage, COMMAND_NAME};
 	enum outcome got;
+	const char *name;
 	int code;
 
-	if (!command_takes_name(argc, argv, usage, &code))
+	if (!command_take_name(&cmdline, NULL, &name, argc, argv, &code))
 		return code;
 	if (!command_is_root("policy reload"))
 		return EXIT_PERMISSION;
-	if (argc == 1)
+	if (name == NULL)
 		return reload_running();
-	got = reload(argv[1]);
+	got = reload(name);
 	if (got == NOT_RUNNING)
-		fprintf(stderr, "ukai: error: %s is not running\n", argv[1]);
+		fprintf(stderr, "ukai: error: %s is not running\n", name);
 	return exit_code[got];
 }

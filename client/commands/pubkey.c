@@ -2,7 +2,6 @@
 
 #include "core/value.h"
 #include "core/x25519.h"
-#include "io/program.h"
 #include "io/service.h"
 
 #include <sodium.h>
@@ -28,14 +27,19 @@ read_key(uint8_t key[KEY_LEN])
 	return err;
 }
 
+static const struct cmdline cmdline = {
+    .command = "ukai pubkey", .usage = usage};
+
 int
 command_pubkey(int argc, char **argv)
 {
 	uint8_t key[KEY_LEN], pub[KEY_LEN];
 	char text[KEY_BASE64_LEN + 1];
+	struct cmdline_words w;
+	int code;
 
-	if (argc != 1)
-		return program_usage(argc, argv, usage);
+	if (!cmdline_take(&cmdline, NULL, &w, argc, argv, &code))
+		return code;
 	if (sodium_init() < 0)
 		return EXIT_FAILED;
 	if (read_key(key) != 0) {

@@ -1,7 +1,6 @@
 #include "commands.h"
 
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "core/err.h"
@@ -143,29 +142,41 @@ restore_ports(void)
 	return err;
 }
 
+struct options {
+	bool keep_guard;
+};
+
+static const struct cmdline_option options[] = {
+    CMDLINE_FLAG(0, "keep-guard", struct options, keep_guard),
+};
+
+static const struct cmdline cmdline = {
+    .command = "ukai restore",
+    .usage = usage,
+    .option = options,
+    .options = ARRAY_LEN(options),
+    COMMAND_NAME,
+};
+
 int
 command_restore(int argc, char **argv)
 {
-	bool keep_guard = argc > 1 && strcmp(argv[1], "--keep-guard") == 0;
+	struct options o = {.keep_guard = false};
+	const char *name;
 	int code, err;
 
-	if (keep_guard) {
-		argv[1] = argv[0];
-		argv++;
-		argc--;
-	}
-	if (!command_takes_name(argc, argv, usage, &code))
+	if (!command_take_name(&cmdline, &o, &name, argc, argv, &code))
 		return code;
 	if (!command_is_root("restore"))
 		return EXIT_PERMISSION;
-	err =
-	    argc == 2 ? restore(argv[1], keep_guard) : restore_any(keep_guard);
-	if (argc < 2 && restore_ports() < 0 && err == 0)
+	err = name != NULL ? restore(name, o.keep_guard)
+			   : restore_any(o.keep_guard);
+	if (name == NULL && restore_ports() < 0 && err == 0)
 		err = UK_ESYS;
 	if (err == UK_EBUSY)
 		fprintf(stderr,
 		    "ukai: error: %s is up: ukai down %s ends it and restores "
 		    "the host\n",
-		    argv[1], argv[1]);
+		    name, name);
 	return service_exit_code(err);
 }

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include "core/err.h"
-#include "io/cmdline.h"
 #include "io/ctl.h"
 #include "io/service.h"
 
@@ -67,10 +66,7 @@ parse(struct options *o, int argc, char **argv, int *code)
 	if (!cmdline_take(&cmdline, o, &w, argc, argv, code))
 		return false;
 	o->program = w.word;
-	if (o->name == NULL || client_name_ok(o->name))
-		return true;
-	*code = cmdline_refuse(&cmdline, "\"%s\" is no tunnel's name", o->name);
-	return false;
+	return o->name == NULL || command_is_name(&cmdline, o->name, code);
 }
 
 /* The tunnel's answer: {"error": null, or why not, "live"}. */
@@ -102,16 +98,16 @@ static int
 enter(const char *name, bool fallback, bool *live)
 {
 	struct client_paths paths;
-	char *answer = NULL, line[48];
+	char *answer = NULL;
 	struct diag d;
 	int err, code;
 
 	diag_init(&d, NULL);
-	snprintf(line, sizeof(line), "%s %d\n",
-	    fallback ? "run-fallback" : "run", (int)getpid());
 	err = client_paths(&paths, name, &d);
 	if (err == 0)
-		err = ctl_ask(paths.control, line, ASK_TIMEOUT_MS, &answer, &d);
+		err = ctl_ask(paths.control,
+		    fallback ? "run-fallback\n" : "run\n", ASK_TIMEOUT_MS,
+		    &answer, &d);
 	if (err == UK_ENOENT) {
 		fprintf(stderr, "ukai: error: %s is not running\n", name);
 		command_tell_guarded(name);

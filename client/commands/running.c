@@ -53,9 +53,10 @@ command_tell_guarded(const char *name)
 			continue;
 		any = true;
 		fprintf(stderr,
-		    "ukai: %s was killed, so what its policy says must not "
-		    "leave outside the tunnel is refused: start it again, or "
-		    "ukai restore %s ends that\n",
+		    "ukai: %s is not up, and what its policy says must not "
+		    "leave outside the tunnel is refused until it is: where "
+		    "it was killed, start it again, or ukai restore %s ends "
+		    "that\n",
 		    one, one);
 	}
 	client_names_fini(&l);

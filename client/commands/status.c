@@ -4,7 +4,6 @@
 
 #include "core/err.h"
 #include "io/clock.h"
-#include "io/cmdline.h"
 #include "io/service.h"
 #include "client/paths.h"
 #include "client/status.h"
@@ -114,23 +113,19 @@ static const struct cmdline cmdline = {
     .usage = usage,
     .option = options,
     .options = ARRAY_LEN(options),
-    .most = 1,
-    .words = "one tunnel's NAME",
+    COMMAND_NAME,
 };
 
 int
 command_status(int argc, char **argv)
 {
 	struct options o = {.json = false};
-	struct cmdline_words w;
+	const char *name;
 	int code;
 
-	if (!cmdline_take(&cmdline, &o, &w, argc, argv, &code))
+	if (!command_take_name(&cmdline, &o, &name, argc, argv, &code))
 		return code;
-	if (w.n > 0 && !client_name_ok(w.word[0]))
-		return cmdline_refuse(
-		    &cmdline, "\"%s\" is no tunnel's name", w.word[0]);
 	if (!command_is_root("status"))
 		return EXIT_PERMISSION;
-	return report(w.n > 0 ? w.word[0] : NULL, o.json);
+	return report(name, o.json);
 }

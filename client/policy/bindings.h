@@ -8,10 +8,11 @@
  *   tunnel!   a day, and then as long as flows use it (bindings_use())
  *   block     a day    } but not when another name is answered with it, for
  *   tunnel    an hour  } a CDN gives one customer's address to the next
- * Room is made by what no rule is about, then by what nothing leaks without,
- * then by the oldest of the rule that has most addresses. An answer that would
- * have to take one of its own rule that is not BINDINGS_FLOOR_S old is refused.
- * The kernel's sets have no sizes of their own.
+ * Room is made by what no rule is about, then, for names with rules alone, by
+ * what nothing leaks without, then by the oldest of the rule that has most
+ * addresses. An answer that would have to take one of its own rule that is not
+ * BINDINGS_FLOOR_S old is refused. The kernel's sets have no sizes of their
+ * own.
  * Pure: names and time in, changes out. Memory: heap. Threads: owner only. */
 #ifndef UKAI_POLICY_BINDINGS_H
 #define UKAI_POLICY_BINDINGS_H
@@ -25,6 +26,7 @@
 /* Of pairs of a name and an address. */
 #define BINDINGS_MAX 131072
 #define BINDINGS_NAME_MAX 2048 /* of one name: then its oldest goes */
+#define BINDINGS_TICK_MAX 4096 /* too old, and forgotten at once */
 /* What one answer may have. */
 #define BINDINGS_CHAIN_MAX 16
 #define BINDINGS_RULES_MAX 64 /* rules that one name is looked at for */
@@ -47,8 +49,9 @@ int bindings_add(struct bindings *b, uint64_t now_ns, const char *const *name,
  * address is kept. */
 void bindings_use(struct bindings *b, uint64_t now_ns, const struct ip_addr *a);
 
-/* Forget what is too old; hold: not what tunnel! is about, which gets another
- * day, as nobody can see now who uses it. */
+/* Forget what is too old, BINDINGS_TICK_MAX of it, for all of it is to be told
+ * to the kernel; hold: not what tunnel! is about, which gets another day, as
+ * nobody can see now who uses it. Once a second. */
 void bindings_tick(struct bindings *b, uint64_t now_ns, bool hold);
 
 /* Another policy: the names stay, their slots and times change. After this the

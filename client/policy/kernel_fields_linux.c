@@ -26,7 +26,7 @@ struct types {
 
 /* ---- one type ---- */
 
-/* What follows a type, by its kind; the rest have nothing. */
+/* What follows a type, by its kind. Of a newer kernel's kind nobody knows. */
 static size_t
 bytes_behind(uint32_t info)
 {
@@ -47,8 +47,18 @@ bytes_behind(uint32_t info)
 	case BTF_KIND_ENUM:
 	case BTF_KIND_FUNC_PROTO:
 		return n * sizeof(struct btf_enum);
-	default:
+	case BTF_KIND_PTR:
+	case BTF_KIND_FWD:
+	case BTF_KIND_TYPEDEF:
+	case BTF_KIND_VOLATILE:
+	case BTF_KIND_CONST:
+	case BTF_KIND_RESTRICT:
+	case BTF_KIND_FUNC:
+	case BTF_KIND_FLOAT:
+	case BTF_KIND_TYPE_TAG:
 		return 0;
+	default:
+		return SIZE_MAX;
 	}
 }
 

@@ -23,7 +23,8 @@ line_parse(struct bindings *b, uint64_t now_ns, const char *line, size_t len)
 		return 0;
 	memcpy(text, line, n);
 	text[n] = '\0';
-	return bindings_add(b, now_ns, &name, 1, &a, NAMES_KEPT_TTL_S);
+	/* Its answer is over, or soon: bindings keep it beyond that. */
+	return bindings_add(b, now_ns, &name, 1, &a, 0);
 }
 
 int

@@ -9,10 +9,6 @@
 #include "bindings.h"
 #include "core/diag.h"
 
-/* How long what an earlier run knew of names is believed, beside what
- * bindings keep. */
-#define NAMES_KEPT_TTL_S 3600
-
 /* The file's text: "NAME ADDRESS", a line each. Lines that are nothing of the
  * kind are passed over. Returns 0; UK_ENOMEM: not all of it. Pure. */
 int names_kept_parse(

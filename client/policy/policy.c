@@ -600,11 +600,11 @@ policy_close(struct policy *p, bool stay, struct diag *d)
 		uv_run(p->s.loop, UV_RUN_ONCE);
 	if (!stay && p->started)
 		policy_end_flows(p);
-	watch_close(p->refused);
 	if (p->tunnel != NULL)
 		(void)names_kept_save(p->bindings, p->s.names, d);
 	policy_kernel_close(p->kernel, d);
 	dns_forward_close(p->dns);
+	watch_close(p->refused); /* till here the loop may have turned */
 	ports_left_close(p->ports_left);
 	if (stay)
 		programs_leave(p->programs);

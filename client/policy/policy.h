@@ -8,8 +8,10 @@
  *   policy*.c              the running policy: start and changes of names
  *                          (policy.c), policy_describe, _live, _reload, _status
  *     compiled             a file made ready to be looked up: of
- *       rules, rule_list   text to rules, and its lists: rules_*.c,
- *                          domain_name; rules_cover finds what never decides
+ *       rules, rule_list   text to rules, and its lists: rules_*.c, of
+ *                          resolvers' forms rule_list_dns, domain_name;
+ *                          rules_cover, rules_warn find what never decides;
+ *                          always_local: what no rule decides about
  *       matcher            which rule decides about a flow: matcher_*.c
  *       slots              which rules have sets and counters of their own
  *     policy_kernel        tables in the kernel, with the text of
@@ -17,10 +19,12 @@
  *     policy_others        no second policy, no second guard
  *     dns_forward          answers that wait for the kernel: dns_forward_*.c
  *       dns_message        what the DNS says
- *     bindings             addresses of names, for matcher's rules, with
- *       binding_sets       what the kernel's sets have of them; names_kept:
- *                          what the next start has to know; policy_use: who
- *                          uses them
+ *     bindings             addresses of names, for matcher's rules:
+ *                          bindings_*.c, with
+ *       binding_interest   what the rules say of a name
+ *       binding_sets       what the kernel's sets have of them
+ *       names_kept         what the next start has to know
+ *       policy_use         who uses them
  *     dns_caches           what others know from before
  *     programs             classes of sockets: program_classes, process,
  *                          process_watch, sock_class_bpf with
@@ -29,8 +33,9 @@
  *                          ports_short (our own CE), line_ports
  *
  * Whether the relay answers is client/failover.h's. For commands alone, without
- * a running policy: explain, explain_reason; import_clash with clash_yaml and
- * clash_rule; import_wg; export_ips. cidr_set and list serve several. */
+ * a running policy: explain, explain_reason; import_clash with clash_yaml,
+ * clash_rule, clash_logic; import_wg; export_ips. cidr_set and list serve
+ * several. */
 #ifndef UKAI_POLICY_POLICY_H
 #define UKAI_POLICY_POLICY_H
 

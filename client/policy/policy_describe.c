@@ -308,8 +308,8 @@ on_carried(void *arg, const uint8_t *key, size_t len, const char *comment)
 	if (comment == NULL || len != (c->family == FAMILY_V4 ? 4u : 16u))
 		return true;
 	memcpy(a.b, key, len);
-	c->err = bindings_add(c->p->bindings, clock_now().mono_ns, &comment, 1,
-	    &a, NAMES_KEPT_TTL_S);
+	c->err = bindings_add(
+	    c->p->bindings, clock_now().mono_ns, &comment, 1, &a, 0);
 	return c->err == 0;
 }
 

@@ -7,6 +7,7 @@
 #include "always_local.h"
 #include "line_ports.h"
 #include "mark.h"
+#include "policy_nft_parts.h"
 #include "policy_nft_rules.h"
 
 /* Behind connection tracking (-200) and the firewall's own chains at mangle
@@ -15,17 +16,7 @@
  * that a packet leaves by. */
 #define DECIDE -145
 #define GUARD -140
-#define DSTNAT -100
 #define SRCNAT 95
-
-/* While a table takes the place of another, both have their chains in a hook,
- * the new one's first, and one moment makes the new ones hold and the old ones
- * empty: a packet between the two then passes through neither. So what decides,
- * redirects or gives a source stands twice, at the next priority again; whom
- * the first has seen the second lets pass. */
-enum turn { FIRST_TURN, SECOND_TURN, TURNS };
-
-static const char *const turn_name[TURNS] = {"", "_again"};
 
 #define NO_SLOT 0
 
@@ -58,9 +49,8 @@ _Static_assert((BOTH & (BOTH - 1)) == 0 && (MARK_TUNNEL & BOTH) == 0,
 _Static_assert((EITHER & (EITHER - 1)) == 0 && (MARK_NATIVE & EITHER) == 0,
     "local is native with one bit more");
 
-/* The connection is of this tunnel, by a decision of ours. */
-static void
-match_tunnelled(struct text *t, const struct policy_nft *p, bool soft)
+void
+policy_nft_tunnelled(struct text *t, const struct policy_nft *p, bool soft)
 {
 	uint32_t mask = p->tunnel_mask | MARK_DECISION_MASK;
 	uint32_t mark = p->tunnel_mark | MARK_TUNNEL_ONLY;
@@ -78,15 +68,6 @@ has_family(const struct policy_nft *p, uint8_t family)
 {
 	for (size_t i = 0; i < p->addresses; i++)
 		if (p->address[i].addr.family == family)
-			return true;
-	return false;
-}
-
-static bool
-has_prefix(const struct ip_prefix *p, size_t n, uint8_t family)
-{
-	for (size_t i = 0; i < n; i++)
-		if (p[i].addr.family == family)
 			return true;
 	return false;
 }
@@ -187,7 +168,7 @@ into_tunnel(struct text *t, const struct policy_nft *p, uint8_t family,
     uint32_t decision, unsigned number)
 {
 	if (!has_family(p, family) ||
-	    !has_prefix(p->allowed, p->allowed_n, family))
+	    !policy_nft_has_prefix(p->allowed, p->allowed_n, family))
 		return;
 	text_add(t,
 	    FIRST "meta nfproto ipv%u meta nfproto @" POLICY_NFT_LIVE
@@ -503,9 +484,9 @@ decide_chain(struct text *t, const struct policy_nft *p, bool guard)
 	    "udp dport { 67, 68 } goto local\n"
 	    "meta iif 0 meta nfproto ipv6 udp sport { 546, 547 } "
 	    "udp dport { 546, 547 } goto local\n");
-	if (has_prefix(p->local, p->locals, FAMILY_V4))
+	if (policy_nft_has_prefix(p->local, p->locals, FAMILY_V4))
 		text_add(t, "ip daddr @local4 goto local\n");
-	if (has_prefix(p->local, p->locals, FAMILY_V6))
+	if (policy_nft_has_prefix(p->local, p->locals, FAMILY_V6))
 		text_add(t, "ip6 daddr @local6 goto local\n");
 	text_add(t, "jump wait\n");
 	if (!guard)
@@ -560,13 +541,13 @@ known_flows(struct text *t, const struct policy_nft *p, bool guard)
 }
 
 static void
-own_chain(
-    struct text *t, const struct policy_nft *p, bool guard, enum turn turn)
+own_chain(struct text *t, const struct policy_nft *p, bool guard,
+    enum policy_nft_turn turn)
 {
 	text_add(t,
 	    "chain own%s {\n"
 	    "type %s hook output priority %d; policy accept;\n",
-	    turn_name[turn], guard ? "filter" : "route",
+	    policy_nft_turn_name(turn), guard ? "filter" : "route",
 	    (guard ? GUARD : DECIDE) + (int)turn);
 	native_goes_on(t);
 	known_flows(t, p, guard);
@@ -584,7 +565,7 @@ static void
 mark_answers(struct text *t, const struct policy_nft *p)
 {
 	text_add(t, "iifname \"%s\" ct direction reply ", p->ifname);
-	match_tunnelled(t, p, true);
+	policy_nft_tunnelled(t, p, true);
 	text_add(t, "meta mark set meta mark & 0x%08x | 0x%08x\n",
 	    (unsigned)~p->tunnel_mask, (unsigned)p->tunnel_mark);
 }
@@ -595,22 +576,22 @@ lan_flows(struct text *t, const struct policy_nft *p, bool guard)
 	text_add(t, "iifname { \"lo\", \"%s\" } accept\n", p->ifname);
 	known_flows(t, p, guard);
 	text_add(t, "jump wait\n");
-	if (has_prefix(p->network, p->networks, FAMILY_V4))
+	if (policy_nft_has_prefix(p->network, p->networks, FAMILY_V4))
 		text_add(t, "ip saddr @network4 goto decide\n");
-	if (has_prefix(p->network, p->networks, FAMILY_V6))
+	if (policy_nft_has_prefix(p->network, p->networks, FAMILY_V6))
 		text_add(t, "ip6 saddr @network6 goto decide\n");
 }
 
 static void
-arriving_chain(
-    struct text *t, const struct policy_nft *p, bool guard, enum turn turn)
+arriving_chain(struct text *t, const struct policy_nft *p, bool guard,
+    enum policy_nft_turn turn)
 {
 	if (guard && p->networks == 0)
 		return;
 	text_add(t,
 	    "chain arriving%s {\n"
 	    "type filter hook prerouting priority %d; policy accept;\n",
-	    turn_name[turn], (guard ? GUARD : DECIDE) + (int)turn);
+	    policy_nft_turn_name(turn), (guard ? GUARD : DECIDE) + (int)turn);
 	native_goes_on(t);
 	if (!guard)
 		mark_answers(t, p);
@@ -630,7 +611,7 @@ source_rules(struct text *t, const struct policy_nft *p, uint8_t family)
 	if (!has_family(p, family))
 		return;
 	text_add(t, "oifname \"%s\" ", p->ifname);
-	match_tunnelled(t, p, true);
+	policy_nft_tunnelled(t, p, true);
 	text_add(t, "%s saddr != { ", ip);
 	for (size_t i = 0; i < p->addresses; i++) {
 		const struct ip_ifaddr *a = &p->address[i];
@@ -647,12 +628,13 @@ source_rules(struct text *t, const struct policy_nft *p, uint8_t family)
 }
 
 static void
-source_chain(struct text *t, const struct policy_nft *p, enum turn turn)
+source_chain(
+    struct text *t, const struct policy_nft *p, enum policy_nft_turn turn)
 {
 	text_add(t,
 	    "chain source%s {\n"
 	    "type nat hook postrouting priority %d; policy accept;\n",
-	    turn_name[turn], SRCNAT + (int)turn);
+	    policy_nft_turn_name(turn), SRCNAT + (int)turn);
 	source_rules(t, p, FAMILY_V4);
 	source_rules(t, p, FAMILY_V6);
 	text_add(t, "}\n");
@@ -677,13 +659,13 @@ leak_chains(struct text *t, const struct policy_nft *p, bool guard)
 	text_add(t, "chain leaving {\n"
 		    "type filter hook forward priority filter; "
 		    "policy accept;\n");
-	match_tunnelled(t, p, !guard);
+	policy_nft_tunnelled(t, p, !guard);
 	text_add(t,
 	    "oifname != \"%s\" ct direction original goto refuse\n}\n"
 	    "chain left {\n"
 	    "type filter hook postrouting priority filter; policy accept;\n",
 	    p->ifname);
-	match_tunnelled(t, p, !guard);
+	policy_nft_tunnelled(t, p, !guard);
 	text_add(
 	    t, "oifname != \"%s\" ct direction original drop\n", p->ifname);
 	if (!guard)
@@ -699,175 +681,6 @@ arrived_chain(struct text *t, const struct policy_nft *p)
 		    "policy accept;\n");
 	count_rule(t, p);
 	text_add(t, "}\n");
-}
-
-/* ---- DNS ---- */
-
-static void
-redirect(struct text *t, const char *match, uint16_t port)
-{
-	text_add(t,
-	    "%sudp dport 53 redirect to :%u\n"
-	    "%stcp dport 53 redirect to :%u\n",
-	    match, (unsigned)port, match, (unsigned)port);
-}
-
-/* Counted: another table may drop them behind this one. */
-static void
-redirect_lan(struct text *t, const char *match, uint16_t port)
-{
-	text_add(t,
-	    "%sudp dport 53 counter name " POLICY_NFT_LAN_DNS
-	    " redirect to :%u\n"
-	    "%stcp dport 53 redirect to :%u\n",
-	    match, (unsigned)port, match, (unsigned)port);
-}
-
-/* A resolver that takes the first answer of several, or gave up, has closed its
- * socket: its host's "port unreachable" would carry the answer, and so a name
- * that only the tunnel was asked about, to the server on the line. */
-static void
-no_errors_to_servers(struct text *t, const char *match)
-{
-	text_add(t,
-	    "%smeta l4proto icmp @th,0,16 0x0303 "
-	    "@th,136,8 17 @th,224,16 53 drop\n"
-	    "%smeta l4proto ipv6-icmp @th,0,16 0x0104 "
-	    "@th,112,8 17 @th,384,16 53 drop\n",
-	    match, match);
-}
-
-static void
-zone(struct text *t, const char *match, uint16_t port)
-{
-	text_add(t, "%sudp sport != 53 udp dport 53 ct zone set %u\n", match,
-	    (unsigned)port);
-	no_errors_to_servers(t, match);
-}
-
-/* For those whom this host is a gateway of, also by the address of a link. */
-static void
-for_lan(struct text *t, const struct policy_nft *p,
-    void (*put)(struct text *t, const char *match, uint16_t port))
-{
-	char match[64];
-
-	text_add(t, "iifname { \"lo\", \"%s\" } accept\n", p->ifname);
-	if (has_prefix(p->network, p->networks, FAMILY_V4))
-		put(t, "ip saddr @network4 ", p->dns_port);
-	if (has_prefix(p->network, p->networks, FAMILY_V6))
-		put(t, "ip6 saddr @network6 ", p->dns_port);
-	for (size_t i = 0; i < p->links; i++) {
-		if (!p->link[i].lan)
-			continue;
-		snprintf(match, sizeof(match), "iif %u ip6 saddr fe80::/10 ",
-		    p->link[i].ifindex);
-		put(t, match, p->dns_port);
-	}
-}
-
-static void
-lan_dns(struct text *t, const struct policy_nft *p)
-{
-	text_add(t, "counter " POLICY_NFT_LAN_DNS " {\n}\n"
-		    "chain lan_dns_zone {\n"
-		    "type filter hook prerouting priority raw; "
-		    "policy accept;\n");
-	for_lan(t, p, zone);
-	text_add(t, "}\n");
-	for (enum turn i = FIRST_TURN; i < TURNS; i++) {
-		text_add(t,
-		    "chain lan_dns%s {\n"
-		    "type nat hook prerouting priority %d; policy accept;\n",
-		    turn_name[i], DSTNAT + (int)i);
-		for_lan(t, p, redirect_lan);
-		text_add(t, "}\n");
-	}
-}
-
-static void
-link_dns(struct text *t, const struct policy_nft *p)
-{
-	char text[IP_ADDR_TEXT_MAX];
-
-	text_add(t, "chain link_dns {\n");
-	for (size_t i = 0; i < p->links; i++)
-		text_add(t,
-		    "oif %u meta l4proto { tcp, udp } dnat ip6 to [%s]:%u\n",
-		    p->link[i].ifindex, ip_addr_format(&p->link[i].addr, text),
-		    (unsigned)p->dns_port);
-	text_add(t, "drop\n}\n");
-}
-
-/* Questions by UDP have a zone of connection tracking to themselves, named
- * after our port: a socket that asks again is ours from its first question on,
- * and when this table is gone, however that came, no entry is left that would
- * send it here. Our own questions, and what asks for the tunnel, have none. */
-static void
-own_dns_zone(struct text *t, const struct policy_nft *p)
-{
-	text_add(t, "chain own_dns_zone {\n"
-		    "type filter hook output priority raw; policy accept;\n");
-	no_errors_to_servers(t, "");
-	text_add(t,
-	    "meta mark 0x%08x accept\n"
-	    "meta mark & 0x%08x == 0x%08x accept\n"
-	    "meta mark & 0x%08x == 0x%08x accept\n"
-	    "udp sport != 53 udp dport 53 ct zone set %u\n"
-	    "udp sport %u ct zone set %u\n"
-	    "}\n",
-	    (unsigned)p->own_mark, (unsigned)p->tunnel_mask,
-	    (unsigned)p->tunnel_mark, (unsigned)MARK_CLASS_MASK,
-	    (unsigned)CLASS_DNS << MARK_CLASS_SHIFT, (unsigned)p->dns_port,
-	    (unsigned)p->dns_port, (unsigned)p->dns_port);
-}
-
-static void
-dns_only(struct text *t, const struct policy_nft *p)
-{
-	text_add(t,
-	    "chain dns_only {\n"
-	    "type filter hook input priority filter; policy accept;\n"
-	    "ct direction original ct status & dnat == 0 "
-	    "meta l4proto { tcp, udp } th dport %u drop\n"
-	    "}\n",
-	    (unsigned)p->dns_port);
-}
-
-static void
-own_dns(struct text *t, const struct policy_nft *p, enum turn turn)
-{
-	text_add(t,
-	    "chain own_dns%s {\n"
-	    "type nat hook output priority %d; policy accept;\n"
-	    "meta mark 0x%08x accept\n"
-	    "meta mark & 0x%08x == 0x%08x accept\n",
-	    turn_name[turn], DSTNAT + (int)turn, (unsigned)p->own_mark,
-	    (unsigned)MARK_CLASS_MASK, (unsigned)CLASS_DNS << MARK_CLASS_SHIFT);
-	/* Who has asked for the tunnel asks through it. */
-	match_tunnelled(t, p, true);
-	/* What lies in no zone of ours had a mark before connection tracking,
-	 * which somebody has taken away since (CONNMARK --restore-mark without
-	 * a mask): our own question, which would come back to us for ever. */
-	text_add(t, "accept\nudp sport != 53 udp dport 53 ct zone 0 drop\n"
-		    "ip6 daddr fe80::/10 meta l4proto { tcp, udp } "
-		    "th dport 53 goto link_dns\n");
-	redirect(t, "", p->dns_port);
-	text_add(t, "}\n");
-}
-
-static void
-dns_chains(struct text *t, const struct policy_nft *p)
-{
-	if (p->dns_port == 0)
-		return;
-	link_dns(t, p);
-	own_dns_zone(t, p);
-	dns_only(t, p);
-	own_dns(t, p, FIRST_TURN);
-	own_dns(t, p, SECOND_TURN);
-	if (p->networks > 0)
-		lan_dns(t, p);
 }
 
 /* ---- the two tables ---- */
@@ -904,14 +717,14 @@ policy_nft_body(struct text *t, const struct policy_nft *p)
 	target_chains(t, p);
 	ports_chains(t, p);
 	decide_chain(t, p, false);
-	for (enum turn i = FIRST_TURN; i < TURNS; i++) {
+	for (enum policy_nft_turn i = NFT_FIRST_TURN; i < NFT_TURNS; i++) {
 		own_chain(t, p, false, i);
 		arriving_chain(t, p, false, i);
 		source_chain(t, p, i);
 	}
 	leak_chains(t, p, false);
 	arrived_chain(t, p);
-	dns_chains(t, p);
+	policy_nft_dns(t, p);
 	wait_chain(t);
 }
 
@@ -949,7 +762,7 @@ policy_nft_guard_body(struct text *t, const struct policy_nft *p)
 	only_chain(t, p);
 	policy_nft_rules(t, p, true);
 	decide_chain(t, p, true);
-	for (enum turn i = FIRST_TURN; i < TURNS; i++) {
+	for (enum policy_nft_turn i = NFT_FIRST_TURN; i < NFT_TURNS; i++) {
 		own_chain(t, p, true, i);
 		arriving_chain(t, p, true, i);
 	}

@@ -389,6 +389,13 @@ print_dns_trouble(const json_t *o, FILE *to)
 	    {"malformed", "messages that make no sense"},
 	};
 
+	const char *encrypted = tunnel_status_text(o, "encrypted_name", "");
+
+	if (encrypted[0] != '\0')
+		tunnel_status_line(to, 2, "DNS",
+		    "a program has looked up %s: what it asks there is not "
+		    "seen; see ukai.rules(5)",
+		    encrypted);
 	if (json_is_true(json_object_get(o, "lan_blocked")))
 		tunnel_status_line(to, 2, "DNS",
 		    "a firewall of this host drops the LAN's questions; see "
@@ -414,7 +421,7 @@ print_dns(const json_t *policy, FILE *to)
 		return;
 	tunnel_status_line(to, 2, "DNS",
 	    "%" PRIu64 " question%s, %" PRIu64 " through the tunnel; %" PRIu64
-	    " name%s of rules, %" PRIu64 " address%s",
+	    " name%s and %" PRIu64 " address%s known",
 	    questions, questions == 1 ? "" : "s",
 	    tunnel_status_number(o, "through_tunnel"), names,
 	    names == 1 ? "" : "s", addresses, addresses == 1 ? "" : "es");

@@ -51,6 +51,7 @@ struct programs {
 	size_t folders;
 	struct process_watch *watch;
 	struct watch *sweep;
+	bool has_twins; /* something begins like a name, and is not it */
 };
 
 /* ---- folders ---- */
@@ -131,11 +132,25 @@ make_folder(struct programs *p, const char *path, unsigned class)
 	return r;
 }
 
+static void on_process(void *arg, int pid);
+
+/* Nobody tells us of what a twin forks, and until it has been judged, too, the
+ * kernel takes it for the program. */
+static void
+look_for_twins(struct programs *p)
+{
+	if (!p->has_twins || p->watch == NULL)
+		return;
+	p->has_twins = false;
+	process_each(on_process, p);
+}
+
 static void
 on_sweep(void *arg)
 {
 	struct programs *p = arg;
 
+	look_for_twins(p);
 	for (size_t i = p->folders; i-- > 0;)
 		if (cgroup_remove(p->root, p->folder[i].path) != -EBUSY)
 			forget_folder(p, i);
@@ -295,10 +310,14 @@ judge(struct programs *p, const struct process *who, int pid, bool otherwise)
 {
 	uint64_t start;
 
-	if (p->by_family &&
-	    program_classes_cut(&p->classes, who->comm) != CLASS_NONE &&
-	    process_start(&start, pid) == 0)
-		(void)sock_class_bpf_judge(&p->maps, pid, start, otherwise);
+	if (!p->by_family ||
+	    program_classes_cut(&p->classes, who->comm) == CLASS_NONE ||
+	    process_start(&start, pid) < 0)
+		return;
+	(void)sock_class_bpf_judge(&p->maps, pid, start, otherwise);
+	if (otherwise && !p->has_twins)
+		watch_after(p->sweep, SWEEP_EVERY_NS);
+	p->has_twins |= otherwise;
 }
 
 static void
@@ -560,7 +579,8 @@ tell_no_bpf(int r, struct diag *d)
 	if (r == -EPERM || r == -EACCES) {
 		diag_error(d, "the kernel lets us load no BPF program for "
 			      "cgroups: CAP_BPF and CAP_NET_ADMIN are wanted, "
-			      "which a container has not");
+			      "and no filter of system calls that refuses "
+			      "bpf(), as containers and some services have");
 		return UK_EPERM;
 	}
 	diag_error(d,
@@ -584,10 +604,10 @@ load_names(struct programs *p, struct diag *d)
 	if (p->by_name < 0)
 		return p->by_name;
 	diag_warn(d,
-	    "this kernel does not show us what a program's file and parents "
-	    "are (%s; CONFIG_DEBUG_INFO_BTF=y is wanted, and no lockdown for "
-	    "confidentiality): those whose names have more than 14 letters, "
-	    "and children, follow no rule about programs in their first moment",
+	    "the kernel does not show us programs' files and parents (%s; "
+	    "CONFIG_DEBUG_INFO_BTF=y is wanted, and no lockdown): in their "
+	    "first moment children, and names of more than 14 letters, follow "
+	    "no rule",
 	    strerror(-why));
 	return 0;
 }
@@ -779,7 +799,8 @@ programs_run(struct programs *p, int pid, bool fallback, struct diag *d)
 	int r;
 
 	if (pid <= 0 || !process_netns(&n, pid)) {
-		diag_error(d, "there is no process %d", pid);
+		diag_error(d, "there is no such process, or none that is seen "
+			      "from the tunnel's process namespace");
 		return UK_ENOENT;
 	}
 	if (!is_here(p, pid)) {

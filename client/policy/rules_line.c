@@ -36,10 +36,10 @@ static int
 check_wide(struct line *l)
 {
 	static const char *const wide[][2] = {
-	    {"\u3000",
-		"a full-width blank (U+3000) stands here; write \" \", or none"},
-	    {"\uff03",
-		"a full-width \"\uff03\" stands here; comments begin with \"#\""},
+	    {"\u3000", "a full-width blank (U+3000) stands here; write \" \", "
+		       "or none"},
+	    {"\uff03", "a full-width \"\uff03\" stands here; comments begin "
+		       "with \"#\""},
 	    {"\uff0c", "a full-width \"\uff0c\" stands here; fields are "
 		       "separated by the comma \",\""},
 	    {"\u3001", "a full-width \"\u3001\" stands here; fields are "

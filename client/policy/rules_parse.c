@@ -177,13 +177,21 @@ take_lines(struct parser *p)
 
 /* ---- DEFAULT ---- */
 
+/* A file without any rule is one that was not saved whole, rather than the wish
+ * to let all go native that was to take the tunnel. */
 static int
 add_default(struct parser *p)
 {
 	const struct rule native = {
 	    .type = RULE_DEFAULT, .target = TARGET_NATIVE};
 
-	diag_add(p->d, DIAG_WARNING, p->last_line > 0 ? p->last_line : 1, 1,
+	if (p->b.r->n == 0) {
+		diag_add(p->d, DIAG_ERROR, 1, 1,
+		    "there is no rule in it; a policy that decides nothing is "
+		    "DEFAULT,native");
+		return UK_EINVAL;
+	}
+	diag_add(p->d, DIAG_WARNING, p->last_line, 1,
 	    "no DEFAULT behind this: what no rule is about goes native; add "
 	    "DEFAULT,native");
 	return rules_build_rule(&p->b, &native);

@@ -110,6 +110,10 @@ int netcfg_rule_add(
 int netcfg_rule_remove(
     struct netcfg *n, const struct netcfg_rule *r, struct diag *d);
 
+/* The lowest priority of the rules that somebody else has made, but 0, which is
+ * the kernel's own. UK_ENOENT: there is none. */
+int netcfg_rule_first(struct netcfg *n, uint8_t family, uint32_t *priority);
+
 /* Does any rule or route use this table? */
 int netcfg_table_used(struct netcfg *n, uint32_t table, bool *used);
 

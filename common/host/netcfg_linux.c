@@ -648,6 +648,60 @@ netcfg_rule_remove(
 	return rule_request(n, r, false, d);
 }
 
+struct rule_seen {
+	uint32_t priority;
+	uint8_t protocol;
+};
+
+static int
+rule_seen_attr(const struct nlattr *a, void *arg)
+{
+	struct rule_seen *s = arg;
+	size_t len = mnl_attr_get_payload_len(a);
+
+	if (mnl_attr_get_type(a) == FRA_PRIORITY && len >= sizeof(uint32_t))
+		s->priority = mnl_attr_get_u32(a);
+	else if (mnl_attr_get_type(a) == FRA_PROTOCOL && len >= sizeof(uint8_t))
+		s->protocol = mnl_attr_get_u8(a);
+	return MNL_CB_OK;
+}
+
+static void
+rule_visit(void *arg, const struct nlmsghdr *h)
+{
+	struct rule_seen s = {.priority = 0};
+	uint32_t *first = arg;
+
+	if (h->nlmsg_type != RTM_NEWRULE)
+		return;
+	mnl_attr_parse(h, sizeof(struct fib_rule_hdr), rule_seen_attr, &s);
+	if (s.protocol != NETCFG_PROTOCOL && s.priority != 0 &&
+	    s.priority < *first)
+		*first = s.priority;
+}
+
+int
+netcfg_rule_first(struct netcfg *n, uint8_t family, uint32_t *priority)
+{
+	_Alignas(struct nlmsghdr) uint8_t buf[REQUEST_SIZE];
+	struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
+	struct fib_rule_hdr *f = mnl_nlmsg_put_extra_header(h, sizeof(*f));
+	uint32_t first = UINT32_MAX;
+	struct visitor v = {rule_visit, &first};
+	int r;
+
+	if (!family_ok(family))
+		return UK_EINVAL;
+	h->nlmsg_type = RTM_GETRULE;
+	h->nlmsg_flags = NLM_F_DUMP;
+	f->family = (uint8_t)native_family(family);
+	r = talk(n, h, &v);
+	if (r < 0)
+		return os_err(-r);
+	*priority = first;
+	return first == UINT32_MAX ? UK_ENOENT : 0;
+}
+
 struct table_search {
 	uint32_t table;
 	bool found;

@@ -110,17 +110,23 @@ find(const struct cmdline *c, int got)
 	return NULL;
 }
 
+/* given: bits of the rows that were there before. */
 static bool
-fill(const struct cmdline_option *o, void *to)
+fill(const struct cmdline *c, const struct cmdline_option *o, void *to,
+    unsigned *given)
 {
+	unsigned bit = 1u << (o - c->option);
 	char *member = (char *)to + o->offset;
 
 	if (o->kind == CMDLINE_IS_TAKEN)
 		return o->take(to, optarg) >= 0;
 	if (o->kind == CMDLINE_IS_FLAG)
 		*(bool *)(void *)member = true;
+	else if (*given & bit)
+		return cmdline_refuse(c, "--%s is there twice", o->name) == 0;
 	else
 		*(const char **)(void *)member = optarg;
+	*given |= bit;
 	return true;
 }
 
@@ -131,6 +137,7 @@ cmdline_take(const struct cmdline *c, void *to, struct cmdline_words *w,
 	struct option long_form[CMDLINE_OPTIONS_MAX + 2];
 	char short_form[2 * CMDLINE_OPTIONS_MAX + 4];
 	const struct cmdline_option *o;
+	unsigned given = 0;
 	int got;
 
 	UK_ASSERT(c->options <= CMDLINE_OPTIONS_MAX);
@@ -151,7 +158,7 @@ cmdline_take(const struct cmdline *c, void *to, struct cmdline_words *w,
 			    c, "%s lacks its argument", argv[optind - 1]);
 		else if (o == NULL)
 			refuse_option(c, argv[optind - 1]);
-		if (o == NULL || !fill(o, to))
+		if (o == NULL || !fill(c, o, to, &given))
 			return false;
 	}
 	*w = (struct cmdline_words){argv + optind, argc - optind};

@@ -8,8 +8,8 @@
 
 #define CMDLINE_OPTIONS_MAX 16
 
-/* An option fills a member of the verb's own struct, or calls take(), which
- * returns < 0 once it has said what is wrong. */
+/* An option fills a member of the verb's own struct, with a text once only; or
+ * calls take(), which returns < 0 once it has said what is wrong. */
 struct cmdline_option {
 	char letter; /* 0: none */
 	const char *name;

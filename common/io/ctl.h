@@ -54,6 +54,11 @@ int ctl_open(struct ctl **c, uv_loop_t *loop, const struct ctl_conf *conf,
  * text NULL: there is no memory for it; the connection is closed. */
 void ctl_tell(struct ctl *c, const void *session, const char *text, size_t len);
 
+/* The process that made this session's connection, as this one knows it: its
+ * own number for itself may be another. 0: it is in a process namespace that is
+ * not seen from here. Valid as for ctl_tell(). */
+int ctl_pid(const struct ctl *c, const void *session);
+
 /* Closes all connections and removes the socket if it is still ours. Answers
  * that wait are sent as far as that goes at once. Called from handler.line,
  * that connection is closed, and its session with it, when the handler has

@@ -38,6 +38,7 @@ struct client {
 	bool handling; /* inside handler.line */
 	bool last; /* close once out is written */
 	bool closing;
+	int pid;
 	uv_write_t req;
 	struct text sent;
 	struct text out;
@@ -244,15 +245,16 @@ on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *buf)
 
 /* Root, or the user that we are (C7). */
 static bool
-may_talk(uv_pipe_t *pipe)
+may_talk(struct client *cl)
 {
 	struct ucred cred;
 	socklen_t len = sizeof(cred);
 	uv_os_fd_t fd;
 
-	if (uv_fileno((uv_handle_t *)pipe, &fd) != 0 ||
+	if (uv_fileno((uv_handle_t *)&cl->pipe, &fd) != 0 ||
 	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) != 0)
 		return false;
+	cl->pid = cred.pid;
 	return cred.uid == 0 || cred.uid == geteuid();
 }
 
@@ -321,7 +323,7 @@ accept_pending(struct ctl *c)
 	c->pending = false;
 	if (uv_accept((uv_stream_t *)&c->listener, (uv_stream_t *)&cl->pipe) ==
 		0 &&
-	    may_talk(&cl->pipe))
+	    may_talk(cl))
 		cl->session = c->handler.open(c->handler.arg);
 	if (cl->session == NULL)
 		client_close(cl);
@@ -639,14 +641,28 @@ close_fd:
 	return r;
 }
 
-void
-ctl_tell(struct ctl *c, const void *session, const char *text, size_t len)
+static struct client *
+client_of(const struct ctl *c, const void *session)
 {
 	struct client *cl = c->clients;
 
 	while (cl != NULL && cl->session != session)
 		cl = cl->next;
 	UK_ASSERT(cl != NULL);
+	return cl;
+}
+
+int
+ctl_pid(const struct ctl *c, const void *session)
+{
+	return client_of(c, session)->pid;
+}
+
+void
+ctl_tell(struct ctl *c, const void *session, const char *text, size_t len)
+{
+	struct client *cl = client_of(c, session);
+
 	if (text != NULL)
 		text_append(&cl->out, text, len);
 	else

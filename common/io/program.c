@@ -3,7 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/suggest.h"
 #include "service.h"
+
+#define VERBS_MAX 16
 
 static const struct program_verb *
 find(const struct program *p, const char *name)
@@ -36,13 +39,19 @@ asks_for_help(const char *arg)
 	return strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0;
 }
 
-int
-program_usage(int argc, char **argv, const char *usage_text)
+static void
+refuse(const struct program *p, const char *word)
 {
-	bool asked = argc == 2 && asks_for_help(argv[1]);
+	const char *name[VERBS_MAX], *near;
 
-	fputs(usage_text, asked ? stdout : stderr);
-	return asked ? EXIT_OK : EXIT_USAGE;
+	UK_ASSERT(p->verbs <= VERBS_MAX);
+	for (size_t i = 0; i < p->verbs; i++)
+		name[i] = p->verb[i].name;
+	near = suggest_word(word, strlen(word), name, p->verbs);
+	fprintf(stderr, "%s: error: there is no command \"%s\"%s%s%s\n\n",
+	    p->name, word, near != NULL ? "; did you mean " : "",
+	    near != NULL ? near : "", near != NULL ? "?" : "");
+	usage(p, stderr);
 }
 
 int
@@ -65,8 +74,6 @@ program_run(const struct program *p, int argc, char **argv)
 	verb = find(p, argv[1]);
 	if (verb)
 		return verb->run(argc - 1, argv + 1);
-	fprintf(stderr, "%s: error: there is no command \"%s\"\n\n", p->name,
-	    argv[1]);
-	usage(p, stderr);
+	refuse(p, argv[1]);
 	return EXIT_USAGE;
 }

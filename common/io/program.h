@@ -24,8 +24,4 @@ bool program_has_verb(const struct program *p, const char *name);
 /* main() of the program: returns its exit code. */
 int program_run(const struct program *p, int argc, char **argv);
 
-/* For a verb that takes no such arguments: prints its usage, to stdout when
- * --help or -h was the only one, else to stderr. Returns the exit code. */
-int program_usage(int argc, char **argv, const char *usage_text);
-
 #endif

@@ -8,7 +8,7 @@
 struct options {
 	const char *config; /* default PATHS_CONFIG */
 	const char *interface; /* NULL: not given */
-	bool background, foreground;
+	bool background;
 	bool verbose;
 	bool json;
 	/* invite */

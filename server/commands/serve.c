@@ -74,8 +74,7 @@ serve(const struct options *o)
 		      "capability CAP_NET_ADMIN\n",
 		    stderr);
 		code = EXIT_PERMISSION;
-	} else if (o->background && !o->foreground &&
-		   service_background() != 0) {
+	} else if (o->background && service_background() != 0) {
 		fprintf(stderr, "ukai-relay: error: cannot fork: %s\n",
 		    strerror(errno));
 		code = EXIT_FAILED;
@@ -89,7 +88,6 @@ serve(const struct options *o)
 static const struct cmdline_option options[] = {
     OPTIONS_CONFIG,
     CMDLINE_FLAG('b', "background", struct options, background),
-    CMDLINE_FLAG('f', "foreground", struct options, foreground),
     CMDLINE_FLAG('v', "verbose", struct options, verbose),
 };
 

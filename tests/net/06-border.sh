@@ -150,12 +150,12 @@ through_the_relay()
 {
 	start_ce pc eth0 $ce 192.0.2.52
 	at srv iperf3 -s -D >/dev/null
-	check "echo with an id of the set" at pc ping -c 1 -W 2 -e 4928 \
+	check "echo with an id of the set" at pc ping -c 1 -W 15 -e 4928 \
 		198.51.100.10
 	check "echo with another id: no answer" fails at pc ping -c 1 -W 1 \
 		-e 4944 198.51.100.10
 	check "ICMP error by what it quotes" refused
-	check "1460 bytes and DF" at pc ping -c 1 -W 2 -e 4928 -M "do" \
+	check "1460 bytes and DF" at pc ping -c 1 -W 15 -e 4928 -M "do" \
 		-s 1432 198.51.100.10
 	at pc ping -c 1 -W 1 -e 4928 -s 4000 198.51.100.10 >/dev/null || true
 	check "inner fragments were put together, up" more up_held 1
@@ -181,7 +181,7 @@ hairpin()
 		via $ours::101
 	start_ce lan eth0 2001:db8:4635:3400:c0:2:3500:3400 192.0.2.53 \
 		--no-offload
-	check "CE to CE" at pc ping -c 1 -W 2 -e 4928 192.0.2.53
+	check "CE to CE" at pc ping -c 1 -W 15 -e 4928 192.0.2.53
 }
 
 # other_line WHAT NS LINK MAP-ADDRESS OPTION...
@@ -191,7 +191,7 @@ other_line()
 	shift 4
 	check "line up $what" "$line" up --ce self "$@"
 	start_ce "$ns" "$link" "$address" 192.0.2.52
-	check "echo $what" at "$ns" ping -c 1 -W 2 -e 4928 198.51.100.10
+	check "echo $what" at "$ns" ping -c 1 -W 15 -e 4928 198.51.100.10
 	same "no drops $what" "$(stat_of border_drops)" 0
 }
 
@@ -204,8 +204,8 @@ fi
 same "the line's rule" "$("$line" rules | tail -n 1)" \
 "line,2001:db8:4600::/40,192.0.2.0/24,16,4,8,$relay,draft03,official,\
 tests/net/line"
-check "the relay answers pings" at pc ping -6 -c 1 -W 2 $relay
-check "IPv6 passes it by" at lan ping -6 -c 1 -W 2 2001:db8:5::10
+check "the relay answers pings" at pc ping -6 -c 1 -W 15 $relay
+check "IPv6 passes it by" at lan ping -6 -c 1 -W 15 2001:db8:5::10
 check "no IPv4 without a CE" fails at pc ping -c 1 -W 1 198.51.100.10
 check "--pd needs --ce-host gw" exits 2 "$line" up --ce self --pd
 check "--iid needs --ce self" exits 2 "$line" up --iid rfc7597

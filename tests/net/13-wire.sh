@@ -19,6 +19,8 @@ a=ukt13-$$-a
 b=ukt13-$$-b
 work=$(mktemp -d "/tmp/ukt13.XXXXXX")
 dump=
+# shellcheck source=tests/net/checks
+. "$here/checks"
 # shellcheck source=tests/net/probes
 . "$here/probes"
 
@@ -132,6 +134,29 @@ for word in sys.argv[1:]:
 PY
 }
 
+# shellcheck disable=SC2317,SC2329 # called by until_true
+# reached COUNT: A's kernel has had so many packets since $had.
+reached()
+{
+	[ $(($(received) - had)) -ge "$1" ]
+}
+
+# shellcheck disable=SC2317,SC2329 # called by until_true
+received()
+{
+	# shellcheck disable=SC2016 # of awk
+	in_a awk '$1 == "Ip6InReceives" { print $2 }' /proc/net/snmp6
+}
+
+# shellcheck disable=SC2317,SC2329 # called by until_true
+# told NAME PATTERN: the probe says so, sooner or later.
+told()
+{
+	say "$1"
+	# shellcheck disable=SC2053 # a pattern is meant
+	[[ $answer == $2 ]]
+}
+
 # ICMPv6 errors that A made so far.
 complaints()
 {
@@ -210,10 +235,10 @@ if [ $offload = 1 ]; then
 
 	echo "# cut and summed by the kernel, behind us"
 	in_a ethtool -K a0 tso off gso off tx off >/dev/null 2>&1
-	in_b timeout 20 tcpdump -n -i b0 -vv -s 0 -B 8192 -c 4000 \
-		"ip6 proto 4" >"$work/dump" 2>/dev/null &
+	in_b timeout 60 tcpdump -n -i b0 -vv -s 0 -B 8192 -c 4000 \
+		"ip6 proto 4" >"$work/dump" 2>"$work/dump.said" &
 	dump=$!
-	sleep 0.5
+	until_true grep -q '^tcpdump: listening' "$work/dump.said"
 	transfer "cut" 20M
 	is "whole from our side" "* sent_super=[1-9]* split=0 *"
 	kill -INT $dump 2>/dev/null
@@ -231,23 +256,28 @@ fi
 
 echo "# what is looked at"
 say x
+had=$(received)
 inject 2001:db8::1,4,69,3 2001:db8::1,44,0,2 2001:db8::1,43,59,1 \
 	2001:db8::1,60,59,1 2001:db8::1,58,1,2 2001:db8::1,58,127,1
 inject 2001:db8::11,4,69,3 2001:db8::11,44,0,3 2001:db8::1,58,128,2 \
 	2001:db8::1,17,0,2 2001:db8::1,6,0,2 2001:db8::1,41,0,2
-sleep 0.3
+until_true reached 24
 say x
 is "next headers 4, 44, extensions, errors; ours alone" \
 	"* received=10 * plain=3 fragments=2 headers=2 errors=3 *"
 
 echo "# the kernel believes that somebody listens"
-said=$(complaints)
+said=$(complaints) had=$(received)
 inject 2001:db8::1,4,69,5
-sleep 0.2
+until_true reached 5
 holds "no ICMPv6 error while we do" [ "$(complaints)" = "$said" ]
 inject 2001:db8::11,4,69,1
-sleep 0.2
-holds "for another address there is one" [ "$(complaints)" -gt "$said" ]
+# shellcheck disable=SC2317,SC2329 # called by until_true
+complained()
+{
+	[ "$(complaints)" -gt "$said" ]
+}
+holds "for another address there is one" until_true complained
 
 echo "# no way out by this link"
 say x
@@ -309,7 +339,6 @@ holds "carries again after down and up" reach
 say x
 is "down is not gone" "* gone=0 *"
 ip -n "$a" link del a0
-sleep 0.3
-say x
+until_true told x "* gone=[1-9]* *"
 is "gone is told" "* gone=[1-9]* *"
 exit $failed

@@ -259,10 +259,10 @@ killed()
 }
 check "kill -9 during apply, then revert" killed
 
-check "apply --for" exits 0 u apply --for 2s --ipv6 "$line"
+check "apply --for" exits 0 u apply --for 4s --ipv6 "$line"
 check "in force" is "7488 64847 7488,$gaps"
 check "show says until when" says \
-    '.reverts_itself and .until > now - 1 and .until < now + 4' show
+    '.reverts_itself and .until > now - 1 and .until < now + 6' show
 check "and then it is as before" until_true is "$default "
 check "without a journal" fails test -e "$work/state/ports.undo"
 check "apply --for, and revert before" exits 0 u apply --for 2s --ipv6 "$line"

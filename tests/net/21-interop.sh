@@ -79,7 +79,7 @@ first()
 	begin_ukai
 	begin_go
 	meet "$3"
-	check "$what" ping1 "$1" "$2"
+	check "$what" reaches "$1" "$2"
 	check "$what: ten more" flood "$1" "$2"
 	check "$what: back" flood "$(other "$1")" "$(opposite_of "$2")"
 	check "$what: both count the same bytes" agree
@@ -132,17 +132,17 @@ mismatch()
 roaming()
 {
 	wg set wg1 listen-port 9999
-	check "ukai's port changes" ping1 n1 192.168.241.2
+	check "ukai's port changes" reaches n1 192.168.241.2
 	same "is followed" "$(endpoint_of wg2)" 127.0.0.1:9999
 	wg set wg2 listen-port 9998
-	check "wireguard-go's port changes" ping1 n2 192.168.241.1
+	check "wireguard-go's port changes" reaches n2 192.168.241.1
 	same "is followed" "$(endpoint_of wg1)" 127.0.0.1:9998
-	check "and answered" ping1 n1 192.168.241.2
+	check "and answered" reaches n1 192.168.241.2
 	wg set wg1 peer "$(pub b)" endpoint '[::1]:9998'
-	check "ukai goes over to IPv6" ping1 n1 fd00::2
+	check "ukai goes over to IPv6" reaches n1 fd00::2
 	same "is followed" "$(endpoint_of wg2)" "[::1]:9999"
 	wg set wg2 peer "$(pub a)" endpoint 127.0.0.1:9999
-	check "wireguard-go goes back to IPv4" ping1 n2 fd00::1
+	check "wireguard-go goes back to IPv4" reaches n2 fd00::1
 	same "is followed" "$(endpoint_of wg1)" 127.0.0.1:9998
 }
 
@@ -174,13 +174,13 @@ restarts()
 	stop wg1 n1
 	begin_ukai
 	wg set wg1 peer "$(pub b)" endpoint 127.0.0.1:9998
-	check "ukai begins anew: ping from it" ping1 n1 192.168.241.2
-	check "and back" ping1 n2 192.168.241.1
+	check "ukai begins anew: ping from it" reaches n1 192.168.241.2
+	check "and back" reaches n2 192.168.241.1
 	stop wg2 n2
 	begin_go
 	wg set wg2 peer "$(pub a)" endpoint 127.0.0.1:10000
-	check "wireguard-go begins anew: ping from it" ping1 n2 192.168.241.1
-	check "and back" ping1 n1 192.168.241.2
+	check "wireguard-go begins anew: ping from it" reaches n2 192.168.241.1
+	check "and back" reaches n1 192.168.241.2
 	stop wg2 n2
 	begin_go
 	check "wireguard-go begins anew and is silent: ukai finds out" finds_out
@@ -203,12 +203,12 @@ clock()
 		UKAI_TEST_CLOCK_OFFSET="$1"
 	begin_go
 	meet
-	check "ukai's clock is off by $1 s: from it" ping1 n1 192.168.241.2
+	check "ukai's clock is off by $1 s: from it" reaches n1 192.168.241.2
 	check "it is" clock_is_off "$1"
 	stop wg2 n2
 	begin_go
 	meet
-	check "ukai's clock is off by $1 s: to it" ping1 n2 192.168.241.1
+	check "ukai's clock is off by $1 s: to it" reaches n2 192.168.241.1
 	stop wg1 n1
 	stop wg2 n2
 }

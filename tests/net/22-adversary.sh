@@ -38,7 +38,7 @@ target()
 	ip -n n1 addr add 10.99.0.1/24 dev wg1
 	ip -n n1 addr add fd99::1/112 dev wg1
 	ip -n n1 link set wg1 up
-	soon test -n "$(ss -Hlun sport = 10000)"
+	soon has_port 10000
 }
 
 # foe TARGET NET.1 OPTION... CHECK...
@@ -48,7 +48,8 @@ foe()
 	shift 2
 	"$adversary" --target "$to" --target-key $work/target.pub \
 		--echo "${net}1" --inner-a "${net}2" --inner-b "${net}3" \
-		--key-a $work/a.key --key-b $work/b.key --psk $work/psk "$@"
+		--key-a $work/a.key --key-b $work/b.key --psk $work/psk \
+		--held $pid "$@"
 }
 
 # say WHO CMD...: pass on what it says, and count what fails.
@@ -74,8 +75,7 @@ called()
 	wg set wg1 peer "$(pub b)" remove
 	foe 127.0.0.1:10000 10.99.0. --listen 127.0.0.1:30000 "$1" &
 	foe_pid=$!
-	soon test -n "\$(ss -Hlun sport = 30000)"
-	sleep 0.2
+	soon has_port 30000
 	wg set wg1 peer "$(pub b)" preshared-key $work/psk \
 		endpoint 127.0.0.1:30000 persistent-keepalive 1 \
 		allowed-ips 10.99.0.3/32,fd99::3/128

@@ -67,6 +67,9 @@ by "an address of two names: one is known" shared-b.test $native
 by "an address of two names: the earlier rule, both known" \
     shared-a.example $tunnel
 by "an address of two names: it stays so" shared-b.test $tunnel
+same "an address of two names: explain of one knows the other" "$(on_pc \
+    "$ukai" policy explain "$work/office.rules" shared-b.test:80 --json |
+    jq -c '[.target,.line]')" '["tunnel",4]'
 check "an address of two names: status says so" \
     test "$(json '.collisions[0].lines')" = "[4,5]"
 same "IPv6 of tunnel! has no address (R8)" \
@@ -83,6 +86,9 @@ same "by program" "$(on_pc timeout 5 "$work/ukt34prog" -s --http0.9 \
 same "another program" "$(on_pc timeout 5 curl -s --http0.9 \
     -m 2 http://198.51.100.9:8080/ | head -1)" $native
 same "ukai run" "$(on_pc "$ukai" run -- timeout 5 curl -s --http0.9 -m 2 \
+    http://198.51.100.9:8080/ | head -1)" $tunnel
+same "ukai run, where it is process 1" "$(on_pc unshare --pid --fork \
+    "$ukai" run -- timeout 5 curl -s --http0.9 -m 2 \
     http://198.51.100.9:8080/ | head -1)" $tunnel
 by "the LAN: by address" 198.51.100.8 $tunnel "$lan"
 by "the LAN: native" 198.51.100.1 192.168.24.10 "$lan"
@@ -180,6 +186,11 @@ echo 'IP-CIDR,198.51.100.9/32,tunnel' >>"$work/office.rules"
 echo 'DEFAUL,native' >>"$work/office.rules"
 check "a bad file: reload refuses it" exits 2 on_pc "$ukai" policy reload "$tun"
 check "a bad file: why" grep -q "office.rules:13:1:" "$work/said"
+cp "$work/office.rules" "$work/whole.rules"
+: >"$work/office.rules"
+check "a file cut to nothing: reload refuses it" \
+    exits 2 on_pc "$ukai" policy reload "$tun"
+cp "$work/whole.rules" "$work/office.rules"
 by "a bad file: the old rules hold" 198.51.100.9 $native
 sed -i 's/DEFAUL,/DEFAULT,/' "$work/office.rules"
 on_pc "$ukai" policy reload "$tun" >/dev/null &

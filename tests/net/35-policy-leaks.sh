@@ -221,6 +221,17 @@ on_pc ip rule del priority 5000
 on_pc ip rule del priority 5000
 on_pc ip route flush table 52820
 check "rules and routes are put back" until_true is_by 198.51.100.6 $tunnel
+on_pc ip rule add lookup 777 # before all others, as wg-quick's
+ip -n "$pc" route add default via 192.0.2.1 table 777
+check "R3: the rules go before another tunnel's" \
+    until_true is_by 198.51.100.6 $tunnel
+on_pc ip rule add priority 0 lookup 777
+check "what they cannot get before is said" \
+    until_true grep -q 'taken elsewhere, and dropped' "$work/up.out"
+on_pc ip rule del priority 0 lookup 777
+on_pc ip rule del lookup 777
+on_pc ip route flush table 777
+by "and holds no longer than it is there" 198.51.100.6 $tunnel
 on_pc nft flush ruleset
 stands() { on_pc nft list table inet "ukai-$tun-guard"; }
 check "the guard is put back" until_true stands

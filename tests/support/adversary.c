@@ -95,7 +95,8 @@ enum {
 	INNER_B,
 	PSK,
 	LISTEN,
-	GARBAGE
+	GARBAGE,
+	HELD
 };
 
 static void
@@ -134,6 +135,9 @@ read_option(struct options *o, int which, const char *word)
 	case GARBAGE:
 		o->garbage = strtoul(word, NULL, 10);
 		break;
+	case HELD:
+		f->held = (pid_t)strtol(word, NULL, 10);
+		break;
 	default:
 		wrong_use("unknown option", NULL);
 	}
@@ -153,6 +157,7 @@ read_options(struct options *o, int argc, char **argv)
 	    {"psk", required_argument, NULL, PSK},
 	    {"listen", required_argument, NULL, LISTEN},
 	    {"garbage", required_argument, NULL, GARBAGE},
+	    {"held", required_argument, NULL, HELD},
 	    {NULL, 0, NULL, 0},
 	};
 	int which;

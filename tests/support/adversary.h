@@ -14,6 +14,7 @@
 #define UKAI_TESTS_ADVERSARY_H
 
 #include <sys/socket.h>
+#include <sys/types.h>
 
 #include "wg/wg_cookie.h"
 #include "wg/wg_noise.h"
@@ -44,6 +45,7 @@ struct foe {
 	struct foe_self a, b;
 	struct ip_addr echo; /* who answers pings in there */
 	uint8_t stamp[WG_STAMP_LEN];
+	pid_t held; /* the target's process, where it may be held; or 0 */
 	unsigned checks, failed;
 	/* Of all sockets: answers longer than the longest question. */
 	unsigned amplified;

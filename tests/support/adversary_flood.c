@@ -1,14 +1,17 @@
 #include "adversary.h"
 
+#include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 /* More at once than any implementation takes for normal. */
 #define BURST 300
+/* What waits for a target that is held: as many as any socket has room for. */
+#define HELD_BURST 200
 #define BURSTS 100
 #define COOKIE_TRIES 20
-#define COOKIE_WAIT_MS 250
+#define COOKIE_WAIT_MS 1000
 /* After this without a flood nobody is under load any more. */
 #define RELIEF_MS 1300
 /* Calls from one address with cookies, one every 21 ms, from as many ports. A
@@ -94,6 +97,42 @@ foe_check_load(struct foe *f)
 
 enum reply { NOTHING, COOKIE, RESPONSE, IMPOSSIBLE };
 
+/* Has the kernel stopped it? */
+static bool
+stopped(pid_t pid)
+{
+	char path[40], state = 'T';
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%ld/stat", (long)pid);
+	f = fopen(path, "r");
+	if (f == NULL)
+		return true;
+	if (fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
+		state = 'T';
+	fclose(f);
+	return state == 'T';
+}
+
+/* A flood, and a call behind it. The target gets both at once if it can be held
+ * meanwhile: else a busy machine lets it answer one by one. */
+static void
+send_in_flood(
+    struct foe_socket *flood, struct foe_socket *at, struct foe_call *c)
+{
+	pid_t held = at->foe->held;
+
+	if (held > 0 && kill(held, SIGSTOP) == 0)
+		while (!stopped(held))
+			foe_sleep_ms(1);
+	burst(flood, held > 0 ? HELD_BURST : BURST);
+	foe_next_stamp(at->foe);
+	foe_make_call(at->foe, c, &at->foe->a);
+	foe_send(at, &c->msg, sizeof(c->msg));
+	if (held > 0)
+		kill(held, SIGCONT);
+}
+
 /* One call under load, with the cookie that c has, if any. */
 static enum reply
 call_under_load(
@@ -104,10 +143,7 @@ call_under_load(
 	struct foe_session session;
 	size_t n;
 
-	burst(flood, BURST);
-	foe_next_stamp(f);
-	foe_make_call(f, c, &f->a);
-	foe_send(at, &c->msg, sizeof(c->msg));
+	send_in_flood(flood, at, c);
 	while ((n = foe_receive(at, msg, COOKIE_WAIT_MS)) > 0) {
 		if (foe_finish_call(f, &session, c, &f->a, msg, n)) {
 			foe_end(&session);
@@ -189,9 +225,9 @@ call_as_crowd(struct foe *f, struct foe_socket *flood, struct crowd *w)
 		foe_send(&at[i], &c[i].msg, sizeof(c[i].msg));
 		foe_sleep_ms(CALLER_PAUSE_MS);
 	}
-	w->allowed = LIMIT_BURST + 1 +
-		     (unsigned)((foe_now_ns() - began) * LIMIT_PER_S /
-				UK_NS_PER_S);
+	w->allowed =
+	    LIMIT_BURST + 1 +
+	    (unsigned)((foe_now_ns() - began) * LIMIT_PER_S / UK_NS_PER_S);
 	foe_sleep_ms(FOE_SILENCE_MS);
 	for (unsigned i = 0; i < CALLERS; i++) {
 		w->answered += foe_drain(&at[i]) > 0;

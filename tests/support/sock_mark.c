@@ -4,6 +4,8 @@
  *   sock_mark FILE [THREAD]   THREAD: in a thread of this name
  *   sock_mark -1 FILE         once
  *   sock_mark -r FILE NAME    call yourself NAME when there is a FILE.now
+ *   sock_mark -f FILE NAME    call yourself NAME, and, when there is a
+ *                             FILE.now, have a child do it
  */
 #include <pthread.h>
 #include <stdint.h>
@@ -11,6 +13,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define EVERY_US 10000
@@ -69,18 +72,36 @@ go_on(void *name)
 }
 
 static void
-rename_then_go_on(const char *name)
+wait_for_sign(void)
 {
 	char sign[4096];
-	pthread_t t;
 
 	snprintf(sign, sizeof(sign), "%s.now", file);
-	if (pthread_create(&t, NULL, go_on, NULL) != 0)
-		return;
 	while (access(sign, F_OK) != 0)
 		usleep(EVERY_US);
+}
+
+static void
+rename_then_go_on(const char *name)
+{
+	pthread_t t;
+
+	if (pthread_create(&t, NULL, go_on, NULL) != 0)
+		return;
+	wait_for_sign();
 	prctl(PR_SET_NAME, name);
 	pthread_join(t, NULL);
+}
+
+static int
+rename_then_fork(const char *name)
+{
+	prctl(PR_SET_NAME, name);
+	wait_for_sign();
+	if (fork() == 0)
+		go_on(NULL);
+	wait(NULL);
+	return 1;
 }
 
 int
@@ -97,6 +118,10 @@ main(int argc, char **argv)
 		file = argv[2];
 		rename_then_go_on(argv[3]);
 		return 1;
+	}
+	if (argc == 4 && strcmp(argv[1], "-f") == 0) {
+		file = argv[2];
+		return rename_then_fork(argv[3]);
 	}
 	if (argc < 2 || argc > 3)
 		return 2;

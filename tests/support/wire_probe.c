@@ -63,7 +63,7 @@ outer(struct vnet_packet *p)
 	p->hdr.hdr_len += IPIP6_HLEN;
 }
 
-static void
+static int
 carry_out(void)
 {
 	int n = tun_read_whole(tun, batch, TUN_READ_WHOLE_MAX);
@@ -76,9 +76,10 @@ carry_out(void)
 		outer(&batch[keep++]);
 	}
 	wire_send(wire, batch, keep);
+	return n;
 }
 
-static void
+static int
 carry_in(void)
 {
 	struct vnet_packet *p;
@@ -105,6 +106,7 @@ carry_in(void)
 		keep++;
 	}
 	tun_write_mixed(tun, p, keep);
+	return n;
 }
 
 static void
@@ -141,13 +143,16 @@ carry(void)
 	char line[64];
 
 	for (;;) {
+		bool moved = false;
+
 		if (poll(p, 3, -1) < 0)
 			return 1;
 		if (p[1].revents != 0)
-			carry_out();
+			moved |= carry_out() > 0;
 		if (p[2].revents != 0)
-			carry_in();
-		if (p[0].revents == 0)
+			moved |= carry_in() > 0;
+		/* What came before a question is in its answer. */
+		if (p[0].revents == 0 || moved)
 			continue;
 		if (read(STDIN_FILENO, line, sizeof(line)) <= 0)
 			return 0;

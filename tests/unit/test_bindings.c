@@ -609,7 +609,8 @@ a_name_has_a_limit(void **state)
 static void
 a_flooded_rule_takes_room_from_itself_alone(void **state)
 {
-	static const char *const own[] = {"g", "gg"}, *const other = "e";
+	static const char *const own[] = {"g", "gg"}, *const other = "e",
+				 *const idle = "z";
 	struct bindings *b = fresh();
 	struct bindings_stats st;
 	struct ip_addr a = addr("192.0.2.7");
@@ -624,6 +625,8 @@ a_flooded_rule_takes_room_from_itself_alone(void **state)
 	bindings_stats(b, &st);
 	assert_int_equal(st.refused, 2);
 	assert_int_equal(st.pairs, BINDINGS_MAX);
+	/* Names without rules take no room, and open no way around that. */
+	assert_int_equal(bindings_add(b, S(2), &idle, 1, &a, 60), UK_ELIMIT);
 	/* Known already. */
 	flood(b, 2, 'g', 0, 1);
 	/* Another rule gets room, the flooded one's oldest. */
@@ -696,6 +699,24 @@ idle_names_have_a_limit_of_their_own(void **state)
 		left += has(b, n);
 	assert_int_equal(left, 7);
 	assert_true(has(b, 10));
+	bindings_free(b);
+}
+
+/* What a flood has left does not go at once: the kernel is to be told. */
+static void
+a_tick_has_a_limit(void **state)
+{
+	uint32_t n = 2 * BINDINGS_TICK_MAX + 1, left[] = {n, 1 + n / 2, 1, 0};
+	struct bindings *b = fresh();
+	struct bindings_stats st;
+
+	(void)state;
+	flood(b, 0, 'g', 0, n);
+	for (unsigned i = 0; i < ARRAY_LEN(left); i++) {
+		bindings_stats(b, &st);
+		assert_int_equal(st.pairs, left[i]);
+		bindings_tick(b, S(BINDINGS_CEILING_S), false);
+	}
 	bindings_free(b);
 }
 
@@ -1035,6 +1056,7 @@ main(void)
 	    cmocka_unit_test(a_flooded_rule_takes_room_from_itself_alone),
 	    cmocka_unit_test(what_is_worth_least_goes_first),
 	    cmocka_unit_test(idle_names_have_a_limit_of_their_own),
+	    cmocka_unit_test(a_tick_has_a_limit),
 	    cmocka_unit_test(equals_its_naive_twin),
 	    cmocka_unit_test(memory_fails_at_the_start),
 	};

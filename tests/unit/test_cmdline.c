@@ -171,6 +171,7 @@ test_refused(void **state)
 	refused("go --json=1 a", "--json takes no argument");
 	refused("go a --output", "--output lacks its argument");
 	refused("go a -jo", "-jo lacks its argument");
+	refused("go -o x a --output=x", "--output is there twice");
 	refused("go", "takes a FILE or two");
 	refused("go a b c", "takes a FILE or two; \"c\" is one too many");
 }

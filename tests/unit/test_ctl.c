@@ -42,6 +42,7 @@ struct fixture {
 	char dir[64], path[96];
 	unsigned opened, closed, lines, deleted;
 	size_t longest;
+	int pid; /* of who sent the last line */
 	bool refuse;
 	bool close_on_deleted;
 	struct diag d;
@@ -75,6 +76,7 @@ h_line(void *session, const char *line, size_t len, struct text *out)
 	struct fixture *f = session;
 
 	f->lines++;
+	f->pid = ctl_pid(f->ctl, session);
 	if (len > f->longest)
 		f->longest = len;
 	if (len == 3 && memcmp(line, "big", 3) == 0)
@@ -415,6 +417,7 @@ slow_client(void **state)
 		    buf + (size_t)i * sizeof(big), big, sizeof(big));
 	assert_memory_equal(buf + 4 * sizeof(big), "bye\n", 4);
 	assert_int_equal(fx->lines, 5);
+	assert_int_equal(fx->pid, getpid());
 	close(fd);
 }
 

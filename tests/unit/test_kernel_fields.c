@@ -52,6 +52,8 @@ static const uint32_t types[] = {
     NO, KIND(BTF_KIND_ENUM64, 0, 1), 8, PID, 0, 0, /* 13 */
 };
 
+#define POINTER_INFO 44 /* that of type 8, in types */
+
 /* To be freed. */
 static uint8_t *
 describe(size_t *len)
@@ -131,6 +133,27 @@ test_damaged(void **state)
 	free(btf);
 }
 
+/* Of what a newer kernel may describe nobody here knows the length. */
+static void
+test_unknown_kind(void **state)
+{
+	static const struct kernel_field field = {"inner", "name"};
+	static const uint32_t known = KIND(BTF_KIND_TYPE_TAG, 0, 0),
+			      unknown = KIND(31, 0, 0);
+	uint32_t at;
+	size_t len;
+	uint8_t *btf = describe(&len);
+	uint8_t *info = btf + sizeof(struct btf_header) + POINTER_INFO * 4;
+
+	(void)state;
+	memcpy(info, &known, sizeof(known));
+	assert_int_equal(kernel_fields_parse(&at, &field, 1, btf, len), 0);
+	memcpy(info, &unknown, sizeof(unknown));
+	assert_int_equal(
+	    kernel_fields_parse(&at, &field, 1, btf, len), UK_EPROTO);
+	free(btf);
+}
+
 /* The kernel that runs us: a thread's name is behind its number. */
 static void
 test_this_kernel(void **state)
@@ -153,6 +176,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_found),
 	    cmocka_unit_test(test_damaged),
+	    cmocka_unit_test(test_unknown_kind),
 	    cmocka_unit_test(test_this_kernel),
 	};
 

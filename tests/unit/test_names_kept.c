@@ -112,6 +112,26 @@ r8_the_next_run_knows(void **state)
 	bindings_free(next);
 }
 
+/* Of block, until somebody else has the address, as before: what an earlier run
+ * was answered is over. */
+static void
+others_get_what_block_had(void **state)
+{
+	static const char text[] = "b 192.0.2.1\nt 192.0.2.1\n";
+	struct bindings *b = fresh();
+	struct ip_addr a = {FAMILY_V4, {192, 0, 2, 1}};
+	const char *name = "z";
+
+	(void)state;
+	assert_int_equal(names_kept_parse(b, 0, text, strlen(text)), 0);
+	assert_int_equal(
+	    bindings_add(b, BINDINGS_FLOOR_S * UK_NS_PER_S, &name, 1, &a, 60),
+	    0);
+	assert_false(has(b, "b", "192.0.2.1"));
+	assert_true(has(b, "t", "192.0.2.1"));
+	bindings_free(b);
+}
+
 static void
 nothing_to_keep_is_no_file(void **state)
 {
@@ -232,6 +252,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(r8_the_next_run_knows),
+	    cmocka_unit_test(others_get_what_block_had),
 	    cmocka_unit_test(nothing_to_keep_is_no_file),
 	    cmocka_unit_test(what_cannot_be_read_or_written),
 	    cmocka_unit_test(lines),

@@ -82,8 +82,9 @@ test_whole(void **state)
 	json_object_set_new(o, "names", json_integer(1));
 	json_object_set_new(o, "addresses", json_integer(2));
 	json_object_set_new(o, "dns",
-	    json_pack("{s:i,s:i,s:i,s:i}", "questions", 14, "through_tunnel", 3,
-		"refused_private", 2, "timeouts", 0));
+	    json_pack("{s:i,s:i,s:i,s:i,s:s}", "questions", 14,
+		"through_tunnel", 3, "refused_private", 2, "timeouts", 0,
+		"encrypted_name", "dns.google"));
 	json_object_set_new(o, "programs",
 	    json_pack("[{s:s,s:i}]", "program", "rclone", "processes", 1));
 	json_object_set_new(o, "collisions",
@@ -99,8 +100,10 @@ test_whole(void **state)
 	    "    no flow yet    line 4\n"
 	    "    ports          in use by flows that pass here: TCP 201 of 240, "
 	    "UDP 14 of 240\n"
-	    "    DNS            14 questions, 3 through the tunnel; 1 name of "
-	    "rules, 2 addresses\n"
+	    "    DNS            14 questions, 3 through the tunnel; 1 name and "
+	    "2 addresses known\n"
+	    "    DNS            a program has looked up dns.google: what it asks "
+	    "there is not seen; see ukai.rules(5)\n"
 	    "    DNS            2 private addresses left out of answers\n"
 	    "    program        rclone: 1 process\n"
 	    "    collision      192.0.2.1 is a.example (line 4) and b.example "

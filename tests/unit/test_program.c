@@ -46,22 +46,11 @@ test_verbs(void **state)
 	assert_int_equal(run("--version", NULL), EXIT_OK);
 }
 
-static void
-test_usage(void **state)
-{
-	char *help[] = {"go", "--help"}, *wrong[] = {"go", "up"};
-
-	(void)state;
-	assert_int_equal(program_usage(2, help, "u\n"), EXIT_OK);
-	assert_int_equal(program_usage(2, wrong, "u\n"), EXIT_USAGE);
-}
-
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_verbs),
-	    cmocka_unit_test(test_usage),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -248,16 +248,13 @@ test_conditions(void **state)
 static void
 test_default(void **state)
 {
-	struct rules *r = parse_good("");
+	struct rules *r = parse_good("DOMAIN,a.jp,tunnel\nDOMAIN,b.jp,tunnel");
 
 	(void)state;
-	assert_int_equal(r->n, 1);
-	assert_rule(r, 0, RULE_DEFAULT, TARGET_NATIVE, 0);
+	assert_int_equal(r->n, 3);
+	assert_rule(r, 2, RULE_DEFAULT, TARGET_NATIVE, 0);
 	assert_int_equal(d.warnings, 1);
 	assert_non_null(strstr(d.entry[0].text, "no DEFAULT"));
-	rules_free(r);
-	r = parse_good("DOMAIN,a.jp,tunnel\nDOMAIN,b.jp,tunnel");
-	assert_int_equal(r->n, 3);
 	assert_int_equal(d.entry[0].line, 2);
 	rules_free(r);
 	r = parse_good("DEFAULT,block\nDOMAIN,a.jp,tunnel\nDEFAULT,native\n");
@@ -416,6 +413,9 @@ static const struct wrong wrong[] = {
     {"RULE-SET,https://a.jp/x,tunnel", 1, 10, "fetch the list"},
     {"RULE-SET,lists\\good,tunnel", 1, 10, "separated by \"/\""},
     /* The file. */
+    {"", 1, 1, "there is no rule in it"},
+    {"\n# mine\n\n", 1, 1, "is DEFAULT,native"},
+    {"\xef\xbb\xbf", 1, 1, "there is no rule in it"},
     {"\xff\xfe"
      "D",
 	1, 1, "UTF-16"},
@@ -616,7 +616,7 @@ test_random(void **state)
 
 	(void)state;
 	for (unsigned round = 0; round < 300; round++) {
-		size_t n = rnd() % 100, at = 0;
+		size_t n = 1 + rnd() % 99, at = 0;
 		unsigned value[100], how[100];
 		struct rules *r;
 
