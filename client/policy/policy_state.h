@@ -21,7 +21,6 @@ struct policy_use {
 	uv_work_t work;
 	bool busy;
 	uint64_t next_ns;
-	struct bindings *bindings;
 	struct ip_addr *addr; /* while busy the worker's */
 	size_t n;
 };
@@ -62,10 +61,10 @@ struct policy {
 	size_t links;
 	struct policy_nft_known *known;
 	size_t knowns;
-	uint64_t lan_sent,
-	    lan_heard; /* questions of the LAN, at the last look */
-	bool told_encrypted;
+	/* Questions of the LAN, at the last look. */
+	uint64_t lan_sent, lan_heard;
 	bool lan_deaf; /* a filter drops them on their way to the forwarder */
+	bool told_encrypted;
 	struct log_limit complaint;
 	struct watch *refused; /* tells dns of a change that failed */
 

@@ -49,7 +49,8 @@ static void
 look(uv_work_t *w)
 {
 	static const uint8_t family[] = {FAMILY_V4, FAMILY_V6};
-	struct policy_use *u = w->data;
+	struct policy *p = w->data;
+	struct policy_use *u = &p->use;
 	struct flows *f;
 
 	if (flows_open(&f, NULL) < 0)
@@ -65,12 +66,13 @@ look(uv_work_t *w)
 static void
 looked(uv_work_t *w, int status)
 {
-	struct policy_use *u = w->data;
+	struct policy *p = w->data;
+	struct policy_use *u = &p->use;
 	uint64_t now_ns = clock_now().mono_ns;
 
 	(void)status; /* nobody cancels it */
 	for (size_t i = 0; i < u->n; i++)
-		bindings_use(u->bindings, now_ns, &u->addr[i]);
+		bindings_use(p->bindings, now_ns, &u->addr[i]);
 	free(u->addr);
 	u->busy = false;
 }
@@ -88,8 +90,7 @@ policy_follow_use(struct policy *p)
 	if (u->addr == NULL)
 		return;
 	u->n = 0;
-	u->bindings = p->bindings;
-	u->work.data = u;
+	u->work.data = p;
 	u->busy = uv_queue_work(p->s.loop, &u->work, look, looked) == 0;
 	if (!u->busy)
 		free(u->addr);

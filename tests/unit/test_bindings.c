@@ -346,6 +346,17 @@ is_bound(const struct bindings *b, const char *a)
 	return bindings_names(b, &ip, &name, 1) > 0;
 }
 
+/* An address that the name has is bound for so long after its answer. */
+static void
+lives(struct bindings *b, const char *name, uint32_t lives_s)
+{
+	add(b, 7, name, "192.0.2.1", 60);
+	bindings_tick(b, S(7 + lives_s) - 1, false);
+	assert_true(is_bound(b, "192.0.2.1"));
+	bindings_tick(b, S(7 + lives_s), false);
+	assert_false(is_bound(b, "192.0.2.1"));
+}
+
 static void
 r8_a_kept_address_stays_for_its_rule(void **state)
 {
@@ -366,11 +377,7 @@ r8_a_kept_address_stays_for_its_rule(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
 		struct bindings *b = fresh();
 
-		add(b, 7, t[i].name, "192.0.2.1", 60);
-		bindings_tick(b, S(7 + t[i].lives_s) - 1, false);
-		assert_true(is_bound(b, "192.0.2.1"));
-		bindings_tick(b, S(7 + t[i].lives_s), false);
-		assert_false(is_bound(b, "192.0.2.1"));
+		lives(b, t[i].name, t[i].lives_s);
 		bindings_free(b);
 	}
 }
@@ -394,11 +401,7 @@ r8_conditions_let_later_rules_decide(void **state)
 		struct bindings *b = fresh();
 
 		assert_int_equal(bindings_follow(b, &matcher_a, &slots_b), 0);
-		add(b, 7, t[i].name, "192.0.2.1", 60);
-		bindings_tick(b, S(7 + t[i].lives_s) - 1, false);
-		assert_true(is_bound(b, "192.0.2.1"));
-		bindings_tick(b, S(7 + t[i].lives_s), false);
-		assert_false(is_bound(b, "192.0.2.1"));
+		lives(b, t[i].name, t[i].lives_s);
 		bindings_free(b);
 	}
 }

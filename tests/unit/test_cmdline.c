@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "capture.h"
 #include "core/err.h"
 #include "io/cmdline.h"
 #include "io/service.h"
@@ -54,21 +55,8 @@ static const struct cmdline go = {
 static struct wants wants;
 static struct cmdline_words words;
 static char *argv[16];
-static char out[1024], err[1024];
-
-static void
-read_back(FILE *f, int fd, int kept, char *to)
-{
-	size_t n;
-
-	fflush(NULL);
-	assert_true(dup2(kept, fd) >= 0);
-	close(kept);
-	rewind(f);
-	n = fread(to, 1, sizeof(out) - 1, f);
-	to[n] = '\0';
-	fclose(f);
-}
+static struct capture captured_out, captured_err;
+static const char *out, *err;
 
 /* Parse words with blanks between them; what is said goes to out and err.
  * Returns the code to end with, -1: go on. */
@@ -76,8 +64,6 @@ static int
 take(const struct cmdline *c, const char *line)
 {
 	static char text[128];
-	FILE *o = tmpfile(), *e = tmpfile();
-	int kept_o = dup(STDOUT_FILENO), kept_e = dup(STDERR_FILENO);
 	int argc = 0, code = -1;
 	bool goes_on;
 
@@ -86,12 +72,11 @@ take(const struct cmdline *c, const char *line)
 		argv[argc++] = w;
 	argv[argc] = NULL;
 	wants = (struct wants){.tags = 0};
-	fflush(NULL);
-	assert_true(dup2(fileno(o), STDOUT_FILENO) >= 0);
-	assert_true(dup2(fileno(e), STDERR_FILENO) >= 0);
+	capture_begin(&captured_out, STDOUT_FILENO);
+	capture_begin(&captured_err, STDERR_FILENO);
 	goes_on = cmdline_take(c, &wants, &words, argc, argv, &code);
-	read_back(o, STDOUT_FILENO, kept_o, out);
-	read_back(e, STDERR_FILENO, kept_e, err);
+	err = capture_end(&captured_err);
+	out = capture_end(&captured_out);
 	return goes_on ? -1 : code;
 }
 
@@ -148,7 +133,7 @@ test_help(void **state)
 static void
 refused(const char *line, const char *why)
 {
-	char whole[sizeof(err)];
+	char whole[1024];
 
 	assert_int_equal(take(&go, line), EXIT_USAGE);
 	snprintf(whole, sizeof(whole),

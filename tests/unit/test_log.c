@@ -10,36 +10,11 @@
 
 #include <cmocka.h>
 
+#include "capture.h"
 #include "core/diag.h"
 #include "io/log.h"
 
-/* stderr goes to a file while a line is logged. */
-static FILE *capture;
-static int real_stderr;
-static char got[8192];
-
-static void
-capture_begin(void)
-{
-	capture = tmpfile();
-	assert_non_null(capture);
-	real_stderr = dup(STDERR_FILENO);
-	assert_true(dup2(fileno(capture), STDERR_FILENO) >= 0);
-}
-
-static const char *
-capture_end(void)
-{
-	size_t n;
-
-	assert_true(dup2(real_stderr, STDERR_FILENO) >= 0);
-	close(real_stderr);
-	rewind(capture);
-	n = fread(got, 1, sizeof(got) - 1, capture);
-	got[n] = '\0';
-	fclose(capture);
-	return got;
-}
+static struct capture said;
 
 static void
 levels_and_labels(void **state)
@@ -58,14 +33,14 @@ levels_and_labels(void **state)
 	(void)state;
 	unsetenv("JOURNAL_STREAM");
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		capture_begin();
+		capture_begin(&said, STDERR_FILENO);
 		log_init("t", rows[i].set);
 		log_msg(LOG_ERROR, "a");
 		log_msg(LOG_WARN, "b");
 		log_msg(LOG_INFO, "c %d", 3);
 		log_msg(LOG_DEBUG, "d");
 		log_msg(LOG_SILENT, "never");
-		assert_string_equal(capture_end(), rows[i].want);
+		assert_string_equal(capture_end(&said), rows[i].want);
 	}
 }
 
@@ -102,9 +77,9 @@ escapes_c5(void **state)
 	log_init("t", LOG_INFO);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		snprintf(want, sizeof(want), "t: %s\n", rows[i].want);
-		capture_begin();
+		capture_begin(&said, STDERR_FILENO);
 		log_msg(LOG_INFO, "%s", rows[i].in);
-		assert_string_equal(capture_end(), want);
+		assert_string_equal(capture_end(&said), want);
 	}
 }
 
@@ -116,11 +91,11 @@ long_text_is_cut(void **state)
 	(void)state;
 	memset(text, '\x01', sizeof(text) - 1);
 	text[sizeof(text) - 1] = '\0';
-	capture_begin();
+	capture_begin(&said, STDERR_FILENO);
 	log_msg(LOG_INFO, "%s", text);
 	/* 1023 characters, each as four. */
-	assert_int_equal(strlen(capture_end()), 3 + 4 * 1023 + 1);
-	assert_int_equal(got[strlen(got) - 1], '\n');
+	assert_int_equal(strlen(capture_end(&said)), 3 + 4 * 1023 + 1);
+	assert_int_equal(said.text[strlen(said.text) - 1], '\n');
 }
 
 static void
@@ -139,15 +114,15 @@ static void
 journal_priorities(void **state)
 {
 	(void)state;
-	capture_begin();
+	capture_begin(&said, STDERR_FILENO);
 	set_journal("", STDERR_FILENO);
 	log_init("t", LOG_DEBUG);
 	log_msg(LOG_ERROR, "a");
 	log_msg(LOG_WARN, "b");
 	log_msg(LOG_INFO, "c");
 	log_msg(LOG_DEBUG, "d\n<0>e");
-	assert_string_equal(
-	    capture_end(), "<3>t: a\n<4>t: b\n<6>t: c\n<7>t: d\\x0a<0>e\n");
+	assert_string_equal(capture_end(&said),
+	    "<3>t: a\n<4>t: b\n<6>t: c\n<7>t: d\\x0a<0>e\n");
 }
 
 /* The variable is inherited by programs whose stderr is something else. */
@@ -155,14 +130,15 @@ static void
 journal_of_somebody_else(void **state)
 {
 	(void)state;
-	capture_begin();
+	capture_begin(&said, STDERR_FILENO);
 	set_journal("9", STDERR_FILENO); /* another inode */
 	log_init("t", LOG_DEBUG);
 	log_msg(LOG_WARN, "b");
 	setenv("JOURNAL_STREAM", "nonsense", 1);
 	log_init("t", LOG_DEBUG);
 	log_msg(LOG_WARN, "b");
-	assert_string_equal(capture_end(), "t: warning: b\nt: warning: b\n");
+	assert_string_equal(
+	    capture_end(&said), "t: warning: b\nt: warning: b\n");
 	unsetenv("JOURNAL_STREAM");
 }
 
@@ -177,19 +153,19 @@ diag_lines(void **state)
 	diag_init(&d, "x.conf");
 	diag_add(&d, DIAG_ERROR, 3, 7, "no such key");
 	diag_add(&d, DIAG_WARNING, 0, 0, "readable by all");
-	capture_begin();
+	capture_begin(&said, STDERR_FILENO);
 	log_diag(&d);
-	assert_string_equal(capture_end(),
+	assert_string_equal(capture_end(&said),
 	    "t: error: x.conf:3:7: no such key\n"
 	    "t: warning: x.conf: readable by all\n");
 	diag_init(&d, NULL);
 	for (unsigned i = 0; i < DIAG_MAX + 2; i++)
 		diag_error(&d, "e");
-	capture_begin();
+	capture_begin(&said, STDERR_FILENO);
 	log_diag(&d);
-	capture_end();
-	assert_non_null(strstr(got, "t: error: e\n"));
-	assert_non_null(strstr(got, "t: error: 2 more not shown\n"));
+	capture_end(&said);
+	assert_non_null(strstr(said.text, "t: error: e\n"));
+	assert_non_null(strstr(said.text, "t: error: 2 more not shown\n"));
 }
 
 static void
@@ -200,7 +176,7 @@ limited(void **state)
 
 	(void)state;
 	log_init("t", LOG_INFO);
-	capture_begin();
+	capture_begin(&said, STDERR_FILENO);
 	log_limited(&a, 5 * s, LOG_INFO, "a %d", 1);
 	log_limited(&a, 5 * s + 1, LOG_INFO, "a %d", 2);
 	log_limited(&b, 5 * s + 2, LOG_INFO, "b");
@@ -208,8 +184,8 @@ limited(void **state)
 	log_limited(&a, 6 * s, LOG_INFO, "a %d", 4);
 	log_limited(&a, 7 * s, LOG_INFO, "a %d", 5);
 	log_limited(&a, 9 * s, LOG_DEBUG, "not enabled");
-	assert_string_equal(
-	    capture_end(), "t: a 1\nt: b\nt: a 4 (2 more left out)\nt: a 5\n");
+	assert_string_equal(capture_end(&said),
+	    "t: a 1\nt: b\nt: a 4 (2 more left out)\nt: a 5\n");
 }
 
 int

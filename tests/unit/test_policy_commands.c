@@ -5,7 +5,6 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
-#include <getopt.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,7 +92,6 @@ child(int argc, char **argv)
 
 	if (in < 0 || dup2(in, 0) < 0 || dup2(o, 1) < 0 || dup2(e, 2) < 0)
 		_exit(99);
-	optind = 1;
 	code = command_policy(argc, argv);
 	fflush(stdout);
 	fflush(stderr);

@@ -533,13 +533,14 @@ test_own_ce(void **state)
 	lab_fini(&l);
 }
 
+static const struct policy_nft_link link_addr[] = {
+    {3, {FAMILY_V6, {0xfe, 0x80, [15] = 3}}, false},
+    {4, {FAMILY_V6, {0xfe, 0x80, [15] = 4}}, true},
+};
+
 static void
 test_dns(void **state)
 {
-	static const struct policy_nft_link link[] = {
-	    {3, {FAMILY_V6, {0xfe, 0x80, [15] = 3}}, false},
-	    {4, {FAMILY_V6, {0xfe, 0x80, [15] = 4}}, true},
-	};
 	struct lab l;
 	const char *t;
 
@@ -581,8 +582,8 @@ test_dns(void **state)
 	has(chain(t, "link_dns"), "chain link_dns {\ndrop\n");
 	lacks(t, "lan_dns");
 	lacks(body(&l, true), "dport 53 ");
-	l.p.link = link;
-	l.p.links = ARRAY_LEN(link);
+	l.p.link = link_addr;
+	l.p.links = ARRAY_LEN(link_addr);
 	has(chain(body(&l, false), "link_dns"),
 	    "oif 3 meta l4proto { tcp, udp } dnat ip6 to [fe80::3]:5300\n"
 	    "oif 4 meta l4proto { tcp, udp } dnat ip6 to [fe80::4]:5300\n"
@@ -594,10 +595,6 @@ test_dns(void **state)
 static void
 test_lan_dns(void **state)
 {
-	static const struct policy_nft_link link[] = {
-	    {3, {FAMILY_V6, {0xfe, 0x80, [15] = 3}}, false},
-	    {4, {FAMILY_V6, {0xfe, 0x80, [15] = 4}}, true},
-	};
 	struct ip_prefix lan = rules_lab_prefix("192.168.50.0/24");
 	struct lab l;
 	const char *t;
@@ -606,8 +603,8 @@ test_lan_dns(void **state)
 	lab_init(&l);
 	end(&l, TARGET_NATIVE);
 	l.p.dns_port = 5300;
-	l.p.link = link;
-	l.p.links = ARRAY_LEN(link);
+	l.p.link = link_addr;
+	l.p.links = ARRAY_LEN(link_addr);
 	l.p.network = &lan;
 	l.p.networks = 1;
 	t = body(&l, false);
